@@ -283,6 +283,42 @@ def contiguous(array: Array) -> Array:
     return cuda.to_device(np.ascontiguousarray(array.copy_to_host()))
 
 
+def is_contiguous(array: Array) -> bool:
+    """Whether the array's elements lie in memory in C order without gaps."""
+    return array.flags.c_contiguous if type(array) is np.ndarray else bool(array.is_c_contiguous())
+
+
+def copy(array: Array) -> Array:
+    """A C-contiguous copy on the same device."""
+    if type(array) is np.ndarray:
+        out = empty(array.shape, array.dtype)
+        np.copyto(out, array)
+        return out
+    if array.is_c_contiguous():
+        out = cuda.device_array(array.shape, array.dtype)
+        out.copy_to_device(array)
+        return out
+    return contiguous(array)
+
+
+def view(array: Array, look: Callable[[np.ndarray], np.ndarray]) -> Array:
+    """The view that ``look`` takes of an array (slices, permutations, reshapes; no copies), on either device.
+
+    On CUDA, NumPy works out the view's geometry on an array that is never touched, and the device array is then
+    described anew over the same memory.
+    """
+    if type(array) is np.ndarray:
+        return look(array)
+    if SIMULATOR:
+        return type(array)(look(array._ary))
+    dummy = np.lib.stride_tricks.as_strided(np.empty(1, array.dtype), array.shape, array.strides)
+    seen = look(dummy)
+    start = seen.__array_interface__["data"][0] - dummy.__array_interface__["data"][0]
+    if seen.size == 0:
+        return cuda.device_array(seen.shape, array.dtype)
+    return type(array)(seen.shape, seen.strides, array.dtype, gpu_data=array.gpu_data.view(start))
+
+
 def synchronize() -> None:
     """Wait for all kernels launched on the current CUDA device; nothing to wait for on the CPU."""
     if not _missing:

@@ -1,0 +1,778 @@
+"""Reverse-mode automatic differentiation: the tape. Knows graphs and gradients, and no operation.
+
+Forward: ``Function.apply`` runs an operation and, where an input wants a gradient, ties its outputs to a ``Node``
+that remembers what backward needs and where the inputs came from. Backward: ``run_backward`` counts for each node how
+many gradients it will receive, then visits nodes as they become complete: no recursion, so a chain of any
+length works; a node's saved values are dropped as soon as it has run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+# ----------------------------------------------------------------------------------------------------- grad mode
+
+
+class _Mode(threading.local):
+    enabled = True
+
+
+_mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded for backward in this thread."""
+    return _mode.enabled
+
+
+class set_grad_enabled:  # noqa: N801 - PyTorch's name
+    """Record (or do not record) operations: as a context manager, or at once when called as a function."""
+
+    def __init__(self, mode: bool) -> None:
+        self._before = _mode.enabled
+        self._wanted = bool(mode)
+        _mode.enabled = self._wanted
+
+    def __enter__(self) -> None:
+        _mode.enabled = self._wanted
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.enabled = self._before
+
+
+class _GradMode:
+    """A context manager and decorator that sets the grad mode, and puts the old one back."""
+
+    _wanted: bool
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        self._before: list[bool] = []
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        instance = super().__new__(cls)
+        if function is not None:  # used as a bare decorator, @no_grad
+            cls.__init__(instance)
+            return instance(function)
+        return instance
+
+    def __enter__(self) -> None:
+        self._before.append(_mode.enabled)
+        _mode.enabled = self._wanted
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.enabled = self._before.pop()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+class no_grad(_GradMode):  # noqa: N801
+    """Do not record operations: ``with no_grad():`` or ``@no_grad()``. Results do not require gradients."""
+
+    _wanted = False
+
+
+class enable_grad(_GradMode):  # noqa: N801
+    """Record operations again inside ``no_grad``."""
+
+    _wanted = True
+
+
+inference_mode = no_grad
+
+# ---------------------------------------------------------------------------------------------------- the graph
+
+
+class Variable:
+    """What the tape knows of a tensor; ``tensor.Tensor`` adds everything else.
+
+    Attributes are class defaults until set, which keeps making a tensor cheap.
+    """
+
+    _array: Any
+    _requires_grad = False
+    _node: Node | None = None  # the node whose output this is; None for leaves
+    _output = 0  # which of its outputs
+    _accumulator: Any = None  # weak reference to a leaf's AccumulateGrad
+    grad: Any = None
+    _retains_grad = False
+    # In-place changes: tensors that share memory share one counter, kept on the tensor that owns the memory.
+    _owner: Variable | None = None
+    _changes = 0
+    # Differentiable views: the tensor viewed, the view functions that lead here from it, and its change count when this
+    # tensor's place in the graph was worked out.
+    _base: Variable | None = None
+    _steps: tuple[tuple[type[Function], tuple[Any, ...]], ...] = ()
+    _seen = 0
+
+    @property
+    def _version(self) -> int:
+        return (self._owner or self)._changes
+
+    def _edge(self) -> tuple[Node | None, int]:
+        """Where this tensor's gradient goes: (node, output index), or (None, 0)."""
+        base = self._base
+        if base is not None and base._requires_grad and self._seen != self._version:
+            _reattach(self)
+        if self._node is not None:
+            return self._node, self._output
+        if not self._requires_grad:
+            return None, 0
+        accumulator = self._accumulator() if self._accumulator is not None else None
+        if accumulator is None:
+            accumulator = AccumulateGrad(self)
+            self._accumulator = ref(accumulator)
+        return accumulator, 0
+
+
+def _reattach(view: Variable) -> None:
+    """Work out a view's place in the graph again after its base was changed in place."""
+    base = view._base
+    assert base is not None
+    again: Any = base
+    with enable_grad():
+        for function, args in view._steps:
+            again = function.apply(again, *args)
+    view._node, view._output, view._requires_grad = again._node, again._output, again._requires_grad
+    view._seen = view._version
+
+
+_sequence = 0
+
+
+class Node:
+    """One recorded operation: a tensor's ``grad_fn``, and the ``ctx`` that a Function's forward and backward share.
+
+    Attributes:
+        next_functions: a pair (node, output index) for each input, (None, 0) where no gradient is wanted.
+        needs_input_grad: a bool for each input.
+    """
+
+    function: type[Function]
+
+    def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs_input_grad
+        self.next_functions: tuple[tuple[Node | None, int], ...] = ()
+        self._saved: tuple[Any, ...] = ()
+        self._released = False
+        self._dirty: tuple[Any, ...] = ()
+        self._not_differentiable: tuple[Any, ...] = ()
+        self._materialize = True
+        self._shapes: tuple[Any, ...] = ()
+        self._hooks: dict[int, list[Callable[[Any], Any]]] = {}
+        self._capture: dict[int, Variable] = {}
+
+    # what forward calls
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors (or None) for backward, which finds them in ``saved_tensors``."""
+        self._saved = tensors
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """Say which inputs forward changed in place."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Say which outputs have no gradient (indices, for instance)."""
+        self._not_differentiable = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether backward gets zeros (True, the default) or None for outputs that received no gradient."""
+        self._materialize = value
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What forward saved.
+
+        Raises:
+            RuntimeError: if it was released by an earlier backward, or changed in place since forward saved it.
+        """
+        if self._released:
+            raise RuntimeError(
+                f"{self.name()}: trying to backward through the graph a second time: the values saved for it were "
+                "released by the first backward. Call the first backward with retain_graph=True, or run forward again"
+            )
+        tensors = []
+        for tensor, version in self._saved:
+            if tensor is not None and tensor._version != version:
+                raise RuntimeError(
+                    f"{self.name()}: a tensor of shape {tuple(tensor.shape)} that backward needs was modified by an "
+                    f"in-place operation: it is at version {tensor._version}, expected version {version}. Use an "
+                    "out-of-place operation (x = x + 1 rather than x += 1), or clone() it first"
+                )
+            tensors.append(tensor)
+        return tuple(tensors)
+
+    def _pack(self, outputs: tuple[Any, ...]) -> None:
+        """Note the versions of what was saved; an output is kept by an alias, or node and output would hold each other."""
+        packed = []
+        for tensor in self._saved:
+            if tensor is None:
+                packed.append((None, 0))
+                continue
+            for index, output in enumerate(outputs):
+                if tensor is output:
+                    tensor = output._alias()
+                    tensor._saved_output_of = (ref(self), index)
+                    break
+            packed.append((tensor, tensor._version))
+        self._saved = tuple(packed)
+
+    def _release(self) -> None:
+        self._saved = ()
+        self._released = True
+
+    # what the engine calls
+    def _run(self, grads: tuple[Any, ...]) -> Any:
+        return self.function.backward(self, *grads)
+
+    def name(self) -> str:
+        """The node's name, such as "AddBackward"."""
+        return type(self).__name__
+
+    def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """Call ``hook(grad_inputs, grad_outputs)`` after this node has run in backward."""
+        hooks = self.__dict__.setdefault("_post_hooks", [])
+        hooks.append(hook)
+        return RemovableHandle(hooks, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} at {id(self):#x}>"
+
+
+class AccumulateGrad(Node):
+    """The end of a gradient's way: adds it to a leaf's ``.grad``."""
+
+    def __init__(self, variable: Variable) -> None:
+        super().__init__((True,))
+        self.variable = variable
+
+    def _release(self) -> None:
+        pass
+
+
+class RemovableHandle:
+    """What registering a hook returns; ``remove()`` takes the hook away."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class Function:
+    """An operation with a gradient of its own, as ``torch.autograd.Function``.
+
+    Subclass it with two static methods and call ``apply``::
+
+        class Square(numbanet.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x
+
+            @staticmethod
+            def backward(ctx, grad):
+                (x,) = ctx.saved_tensors
+                return 2 * x * grad
+
+        y = Square.apply(x)
+
+    ``forward`` runs without recording. ``backward`` gets a gradient for each output and returns one for each input of
+    forward (None where there is none).
+    """
+
+    _is_view = False  # whether forward's output shares its first input's memory
+    _node_type: type[Node]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._node_type = type(cls.__name__.removesuffix("Function") + "Backward", (Node,), {"function": cls})
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Any:
+        """Compute the outputs from the inputs."""
+        raise NotImplementedError("Function: define forward(ctx, *inputs) as a static method")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """Compute the inputs' gradients from the outputs'."""
+        raise NotImplementedError("Function: define backward(ctx, *grads) as a static method to use it with gradients")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run forward and record it where an input requires a gradient."""
+        recording = _mode.enabled
+        if recording:
+            needs = tuple([isinstance(a, Variable) and a._requires_grad for a in args])
+            recording = True in needs
+        if not recording:
+            needs = (False,) * len(args)
+        node = cls._node_type(needs)
+        before = _mode.enabled
+        _mode.enabled = False
+        try:
+            result = cls.forward(node, *args)
+        finally:
+            _mode.enabled = before
+        outputs = result if type(result) is tuple else (result,)
+        if node._dirty:
+            for tensor in node._dirty:
+                (tensor._owner or tensor)._changes += 1
+        else:
+            outputs = tuple([_alias_of_input(o, args) for o in outputs])
+        if cls._is_view:
+            _attach_view(outputs[0], args[0], cls, args[1:])
+        if recording:
+            node.next_functions = tuple(
+                [a._edge() if need else (None, 0) for a, need in zip(args, needs, strict=True)]
+            )
+            if node._saved:
+                node._pack(outputs)
+            shapes = []
+            for index, output in enumerate(outputs):
+                if not isinstance(output, Variable):
+                    shapes.append(None)
+                    continue
+                array = output._array
+                shapes.append((array.shape, array.dtype, output))
+                if array.dtype.kind == "f" and not any(output is t for t in node._not_differentiable):
+                    output._node, output._output, output._requires_grad = node, index, True
+            node._shapes = tuple([s and (s[0], s[1], s[2].device) for s in shapes])
+            for output in outputs:
+                if isinstance(output, Variable) and output._base is not None:
+                    output._seen = output._version
+        return outputs if type(result) is tuple else outputs[0]
+
+
+def _alias_of_input(output: Any, args: tuple[Any, ...]) -> Any:
+    """An output that is one of the inputs becomes a tensor of its own over the same memory."""
+    if isinstance(output, Variable):
+        for a in args:
+            if output is a:
+                return output._alias()  # type: ignore[attr-defined]
+    return output
+
+
+def _attach_view(view: Variable, source: Variable, function: type[Function], args: tuple[Any, ...]) -> None:
+    """Note that ``view`` shares ``source``'s memory, and how it was taken."""
+    view._owner = source._owner or source
+    if source._base is None:
+        view._base, view._steps = source, ((function, args),)
+    else:
+        view._base, view._steps = source._base, (*source._steps, (function, args))
+    view._seen = view._version
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a Function's backward that works on raw arrays, so that differentiating it again is an error, not a silent zero.
+
+    As ``torch.autograd.function.once_differentiable``.
+    """
+
+    @wraps(backward)
+    def wrapped(ctx: Any, *grads: Any) -> Any:
+        again = _mode.enabled
+        with no_grad():
+            results = backward(ctx, *grads)
+        if again:
+            for result in results if isinstance(results, tuple) else (results,):
+                if isinstance(result, Variable) and result._node is None:
+                    result._node, result._requires_grad = _OnceDifferentiable(ctx.name()), True
+        return results
+
+    return wrapped
+
+
+class _OnceDifferentiable(Node):
+    def __init__(self, of: str) -> None:
+        super().__init__(())
+        self._of = of
+
+    def _run(self, grads: tuple[Any, ...]) -> Any:
+        raise RuntimeError(f"{self._of}: differentiating this operation twice is not supported")
+
+
+# ---------------------------------------------------------------------------------------------------- the engine
+
+
+def _order(roots: Iterable[Node]) -> dict[Node, int]:
+    """How many edges lead to each node that the roots reach."""
+    counts: dict[Node, int] = {}
+    stack = []
+    for root in roots:
+        if root not in counts:
+            counts[root] = 0
+            stack.append(root)
+    while stack:
+        for following, _ in stack.pop().next_functions:
+            if following is None:
+                continue
+            if following in counts:
+                counts[following] += 1
+            else:
+                counts[following] = 1
+                stack.append(following)
+    return counts
+
+
+def _leading_to(targets: set[Node], counts: dict[Node, int]) -> set[Node]:
+    """Of the nodes in ``counts``, those from which some target can be reached (or that are one)."""
+    sources: dict[Node, list[Node]] = {}
+    for node in counts:
+        for following, _ in node.next_functions:
+            if following is not None:
+                sources.setdefault(following, []).append(node)
+    found = {target for target in targets if target in counts}
+    stack = list(found)
+    while stack:
+        for source in sources.get(stack.pop(), ()):
+            if source not in found:
+                found.add(source)
+                stack.append(source)
+    return found
+
+
+def run_backward(
+    tensors: Sequence[Any],
+    gradients: Sequence[Any],
+    retain_graph: bool,
+    create_graph: bool,
+    inputs: Sequence[Any] | None = None,
+    accumulate: bool = True,
+) -> list[Any]:
+    """Send ``gradients`` of ``tensors`` backward through the graph.
+
+    Args:
+        tensors: where to start.
+        gradients: their gradients, of the same shapes.
+        retain_graph: keep the saved values for another backward.
+        create_graph: record backward itself, to differentiate it again.
+        inputs: where to go; None for every leaf.
+        accumulate: add to ``.grad`` of the leaves (or inputs).
+
+    Returns:
+        With ``inputs`` and not ``accumulate``: a gradient (or None) for each input.
+    """
+    # A waiting gradient is a pair: the tensor, and whether nothing else can see its memory.
+    waiting: dict[Node, dict[int, tuple[Any, bool]]] = {}
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        node, index = tensor._edge()
+        _add_waiting(waiting, node, index, gradient, False)
+    counts = _order(list(waiting))
+    targets: dict[tuple[Node, int], list[int]] = {}
+    captured: list[Any] = [None] * len(inputs or ())
+    active: set[Node] | None = None
+    if inputs is not None:
+        for position, tensor in enumerate(inputs):
+            targets.setdefault(tensor._edge(), []).append(position)
+        active = _leading_to({node for node, _ in targets}, counts)
+    ready = [node for node, count in counts.items() if count == 0]
+
+    with set_grad_enabled(create_graph):
+        while ready:
+            node = ready.pop()
+            received = waiting.pop(node, {})
+            if received and (active is None or node in active):
+                for index, hooks in node._hooks.items():
+                    if index in received:
+                        received[index] = _call_hooks(hooks, received[index])
+                for index, retaining in node._capture.items():
+                    if index in received:
+                        retaining.grad = received[index][0] if create_graph else received[index][0].detach()
+                if inputs is not None:
+                    for index, (gradient, _) in received.items():
+                        for position in targets.get((node, index), ()):
+                            captured[position] = gradient
+                if isinstance(node, AccumulateGrad):
+                    if accumulate and (inputs is None or (node, 0) in targets):
+                        _accumulate(node.variable, *received[0], create_graph)
+                elif active is None or any(n in active for n, _ in node.next_functions if n is not None):
+                    _visit(node, received, waiting, retain_graph)
+            for following, _ in node.next_functions:
+                if following is not None:
+                    counts[following] -= 1
+                    if counts[following] == 0:
+                        ready.append(following)
+    if inputs is not None and accumulate:
+        for position, tensor in enumerate(inputs):
+            if tensor._node is not None and captured[position] is not None:
+                _accumulate(tensor, captured[position], False, create_graph)
+    return captured
+
+
+def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any, Any], retain_graph: bool) -> None:
+    """Run one node's backward and hand its results on."""
+    if node._released:
+        node.saved_tensors  # raises the error that explains a second backward  # noqa: B018
+    if len(node._shapes) <= 1:
+        grads: tuple[Any, ...] = (received[0][0],)
+    else:
+        grads = tuple([
+            received[i][0] if i in received else (_zeros(shape) if node._materialize and shape else None)
+            for i, shape in enumerate(node._shapes)
+        ])
+    results = node._run(grads)
+    if not isinstance(results, tuple):
+        results = (results,)
+    if len(results) < len(node.next_functions) or any(r is not None for r in results[len(node.next_functions) :]):
+        raise RuntimeError(
+            f"{node.name()}: backward returned {len(results)} gradients, expected {len(node.next_functions)} "
+            "(one for each input of forward, None where there is none)"
+        )
+    post = node.__dict__.get("_post_hooks")
+    if post:
+        for hook in list(post):
+            changed = hook(results, grads)
+            results = results if changed is None else changed
+    for position, ((following, index), result) in enumerate(zip(node.next_functions, results, strict=False)):
+        if following is None or result is None:
+            continue
+        owned = result._base is None and not any(result is g for g in grads) and result._owner is None
+        if owned:
+            owned = not any(result is r for i, r in enumerate(results) if i != position)
+        _check_gradient(node, following, index, result)
+        _add_waiting(waiting, following, index, result, owned)
+    if not retain_graph:
+        node._release()
+
+
+def _check_gradient(node: Node, following: Node, index: int, gradient: Any) -> None:
+    shape = following.variable.shape if isinstance(following, AccumulateGrad) else following._shapes[index][0]
+    if tuple(gradient.shape) != tuple(shape):
+        raise RuntimeError(
+            f"{node.name()}: backward returned a gradient of shape {tuple(gradient.shape)} for an input of shape {tuple(shape)}"
+        )
+
+
+def _add_waiting(waiting: dict[Any, Any], node: Any, index: int, gradient: Any, owned: bool) -> None:
+    slots = waiting.setdefault(node, {})
+    if index in slots:
+        slots[index] = (slots[index][0] + gradient, True)
+    else:
+        slots[index] = (gradient, owned)
+
+
+def _call_hooks(hooks: list[Callable[[Any], Any]], slot: tuple[Any, bool]) -> tuple[Any, bool]:
+    gradient, owned = slot
+    for hook in list(hooks):
+        changed = hook(gradient)
+        if changed is not None:
+            gradient = changed
+        owned = False  # the hook may have kept it
+    return gradient, owned
+
+
+def _zeros(shape: Any) -> Any:
+    from numbanet.tensor import zeros
+
+    return zeros(shape[0], dtype=shape[1], device=shape[2])
+
+
+def _accumulate(variable: Any, gradient: Any, owned: bool, create_graph: bool) -> None:
+    """``variable.grad += gradient``, without copying a gradient that nobody else holds."""
+    if create_graph:
+        variable.grad = gradient if variable.grad is None else variable.grad + gradient
+    elif variable.grad is None:
+        variable.grad = gradient if owned else gradient.detach().clone()
+    else:
+        variable.grad.add_(gradient)
+
+
+# ------------------------------------------------------------------------------------------------- public entries
+
+
+def _start_gradients(tensors: Sequence[Any], gradients: Any, caller: str) -> list[Any]:
+    if gradients is None:
+        gradients = [None] * len(tensors)
+    elif isinstance(gradients, Variable):
+        gradients = [gradients]
+    if len(gradients) != len(tensors):
+        raise RuntimeError(f"{caller}: got {len(tensors)} tensors and {len(gradients)} gradients")
+    starts = []
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        if not tensor.requires_grad:
+            raise RuntimeError(
+                f"{caller}: a tensor of shape {tuple(tensor.shape)} does not require grad and has no grad_fn: nothing "
+                "that requires gradients went into it (or it was made under no_grad)"
+            )
+        if gradient is None:
+            if tensor.numel() != 1:
+                raise RuntimeError(
+                    f"{caller}: a gradient can be implied only for a tensor of one element, got shape "
+                    f"{tuple(tensor.shape)}: reduce it to a scalar (.sum(), .mean()) or pass gradient="
+                )
+            gradient = tensor.detach().new_ones(tuple(tensor.shape))
+        elif tuple(gradient.shape) != tuple(tensor.shape):
+            raise RuntimeError(
+                f"{caller}: the gradient has shape {tuple(gradient.shape)}, the tensor {tuple(tensor.shape)}; they must agree"
+            )
+        elif gradient.dtype != tensor.dtype or gradient.device != tensor.device:
+            gradient = gradient.to(device=tensor.device, dtype=tensor.dtype)
+        starts.append(gradient)
+    return starts
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of ``tensors`` to ``.grad`` of the leaves they came from. See ``Tensor.backward``.
+
+    Args:
+        tensors: a tensor or a sequence of tensors.
+        grad_tensors: their gradients; may be left out for tensors of one element (taken as 1).
+        retain_graph: keep what was saved, so that backward can run again (default: ``create_graph``).
+        create_graph: record backward, for gradients of gradients.
+        inputs: tensors whose ``.grad`` to fill; None for all leaves.
+
+    Raises:
+        RuntimeError: where nothing requires grad, shapes disagree, or the graph was released.
+    """
+    tensors = [tensors] if isinstance(tensors, Variable) else list(tensors)
+    starts = _start_gradients(tensors, grad_tensors, "backward")
+    wanted = None if inputs is None else [inputs] if isinstance(inputs, Variable) else list(inputs)
+    run_backward(tensors, starts, create_graph if retain_graph is None else retain_graph, create_graph, wanted)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+) -> tuple[Any, ...]:
+    """The gradients of ``outputs`` with respect to ``inputs``, leaving every ``.grad`` alone.
+
+    Args:
+        outputs: a tensor or a sequence of tensors.
+        inputs: a tensor or a sequence of tensors that require grad.
+        grad_outputs: gradients of the outputs; may be left out for outputs of one element.
+        retain_graph: keep what was saved, so that the graph can be used again (default: ``create_graph``).
+        create_graph: record this, for gradients of gradients.
+        allow_unused: return None for inputs that the outputs do not depend on, instead of raising.
+
+    Returns:
+        A tuple with a gradient for each input, of the input's shape.
+
+    Raises:
+        RuntimeError: for an input that requires no grad, or that is unused.
+    """
+    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    starts = _start_gradients(outputs, grad_outputs, "grad")
+    for position, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"grad: input {position} of shape {tuple(tensor.shape)} does not require grad")
+    retain = create_graph if retain_graph is None else retain_graph
+    found = run_backward(outputs, starts, retain, create_graph, inputs, accumulate=False)
+    if not allow_unused:
+        for position, gradient in enumerate(found):
+            if gradient is None:
+                raise RuntimeError(
+                    f"grad: input {position} of shape {tuple(inputs[position].shape)} was not used in the graph of the "
+                    "outputs; pass allow_unused=True to get None for it"
+                )
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------------ gradcheck
+
+
+class GradcheckError(RuntimeError):
+    """A gradient that disagrees with finite differences."""
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:
+    """Compare a function's gradients with central differences, element by element.
+
+    For every float64 input x that requires grad and every element of it, (f(x + eps) - f(x - eps)) / (2 eps),
+    contracted with a random cotangent, against backward's result.
+
+    Args:
+        func: takes the inputs, returns a tensor or a tuple of tensors.
+        inputs: a tensor or a tuple; those to be checked are float64 and require grad.
+        eps: the step.
+        atol, rtol: allowed difference, absolute and relative to the finite difference.
+        raise_exception: raise on disagreement (else return False).
+
+    Raises:
+        GradcheckError: where they disagree, naming the input, the element and both values.
+        ValueError: if no input requires grad, or one that does is not float64.
+    """
+    args = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    checked = [i for i, a in enumerate(args) if isinstance(a, Variable) and a._requires_grad]
+    if not checked:
+        raise ValueError("gradcheck: no input requires grad; set requires_grad=True on those to check")
+    for i in checked:
+        if args[i].dtype != np.float64:
+            raise ValueError(f"gradcheck: input {i} is {args[i].dtype}, expected float64 (float32 is too coarse to difference)")
+    rng = np.random.default_rng(0)
+    result = func(*args)
+    outputs = [o for o in (result if isinstance(result, tuple) else (result,)) if o.requires_grad]
+    if not outputs:
+        raise ValueError("gradcheck: no output requires grad")
+    cotangents = [rng.standard_normal(tuple(o.shape)) for o in outputs]
+    from numbanet.tensor import from_numpy
+
+    starts = [from_numpy(np.asarray(c)).to(o.device) for c, o in zip(cotangents, outputs, strict=True)]
+    found = grad(outputs, [args[i] for i in checked], starts, allow_unused=True)
+
+    def value() -> float:
+        with no_grad():
+            again = func(*args)
+        again = [o for o in (again if isinstance(again, tuple) else (again,)) if o.dtype.kind == "f"]
+        return sum(float((o.detach().cpu().numpy() * c).sum()) for o, c in zip(again, cotangents, strict=True))
+
+    for i, gradient in zip(checked, found, strict=True):
+        held = args[i].detach()
+        start = held.cpu().numpy().copy()
+        analytic = np.zeros(start.shape) if gradient is None else gradient.detach().cpu().numpy()
+        for index in np.ndindex(start.shape):
+            values = []
+            for sign in (1, -1):
+                moved = start.copy()
+                moved[index] += sign * eps
+                held.copy_(from_numpy(moved))
+                values.append(value())
+            held.copy_(from_numpy(start))
+            numeric = (values[0] - values[1]) / (2 * eps)
+            if not abs(analytic[index] - numeric) <= atol + rtol * abs(numeric):
+                message = (
+                    f"gradcheck: input {i} of shape {start.shape}, element {index}: backward gives "
+                    f"{analytic[index]:.8g}, finite differences {numeric:.8g}"
+                )
+                if raise_exception:
+                    raise GradcheckError(message)
+                return False
+    return True

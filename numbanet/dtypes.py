@@ -1,0 +1,98 @@
+"""Element types under PyTorch's names (each a ``numpy.dtype``), and PyTorch's promotion rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+float16 = half = np.dtype(np.float16)
+float32 = float = np.dtype(np.float32)
+float64 = double = np.dtype(np.float64)
+uint8 = np.dtype(np.uint8)
+int8 = np.dtype(np.int8)
+int16 = short = np.dtype(np.int16)
+int32 = int = np.dtype(np.int32)
+int64 = long = np.dtype(np.int64)
+bool = np.dtype(np.bool_)
+
+_PythonFloat = type(0.0)
+_default = float32
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+
+
+def get_default_dtype() -> np.dtype:
+    """The dtype of Python floats and of creation functions without ``dtype`` (float32 unless set)."""
+    return _default
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Set the default floating dtype: float32 or float64."""
+    global _default
+    dtype = as_dtype(dtype)
+    if dtype not in (float32, float64):
+        raise TypeError(f"set_default_dtype: expected float32 or float64, got {dtype}")
+    _default = dtype
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """A dtype from a dtype, a NumPy type or a name; refuses what tensors cannot hold (complex, strings, objects)."""
+    if dtype is _PythonFloat:
+        return _default
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"not a dtype: {dtype!r}") from error
+    if found.kind not in _CATEGORY or found.itemsize > 8 or not found.isnative or found in (np.uint16, np.uint32, np.uint64):
+        raise TypeError(
+            f"dtype {found} is not supported; expected one of float16, float32, float64, uint8, int8, int16, int32, int64, bool"
+        )
+    return found
+
+
+
+
+def is_floating(dtype: np.dtype) -> Any:
+    """Whether the dtype is a floating one."""
+    return dtype.kind == "f"
+
+
+def promote_types(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The dtype that holds both: across categories the higher one's (int64 and float32 give float32), as PyTorch."""
+    if a == b:
+        return a
+    rank_a, rank_b = _CATEGORY[a.kind], _CATEGORY[b.kind]
+    if rank_a != rank_b:
+        return a if rank_a > rank_b else b
+    return np.promote_types(a, b)
+
+
+def of_number(value: Any) -> np.dtype:
+    """The dtype a Python number takes on its own: bool, int64, or the default floating dtype."""
+    if isinstance(value, np.generic):
+        return value.dtype
+    if value is True or value is False:
+        return bool
+    return int64 if hasattr(value, "__index__") else _default
+
+
+def result_type(*operands: tuple[np.dtype, Any]) -> np.dtype:
+    """PyTorch's promotion of operands given as (dtype, rank), rank 2 for tensors with dimensions, 1 for 0-d, 0 for numbers.
+
+    Operands of a lower rank matter only through a higher category: an int64 scalar does not widen a uint8 tensor, a
+    Python float turns an int tensor into the default floating dtype.
+    """
+    result: np.dtype | None = None
+    for rank in (2, 1, 0):
+        dtypes = [dtype for dtype, r in operands if r == rank]
+        if not dtypes:
+            continue
+        here = dtypes[0]
+        for dtype in dtypes[1:]:
+            here = promote_types(here, dtype)
+        if result is None:
+            result = here
+        elif _CATEGORY[here.kind] > _CATEGORY[result.kind]:
+            result = here if rank == 1 or here.kind != "f" else _default
+    assert result is not None
+    return result

@@ -117,8 +117,13 @@ class Variable:
     _seen = 0
 
     @property
+    def _memory(self) -> Variable:
+        """The tensor on which changes of this one's memory are counted."""
+        return self if self._owner is None else self._owner
+
+    @property
     def _version(self) -> int:
-        return (self._owner or self)._changes
+        return self._memory._changes
 
     def _edge(self) -> tuple[Node | None, int]:
         """Where this tensor's gradient goes: (node, output index), or (None, 0)."""
@@ -229,8 +234,8 @@ class Node:
         self._saved = tuple(packed)
 
     def _release(self) -> None:
+        self._released = bool(self._saved)
         self._saved = ()
-        self._released = True
 
     # what the engine calls
     def _run(self, grads: tuple[Any, ...]) -> Any:
@@ -336,7 +341,7 @@ class Function:
         outputs = result if type(result) is tuple else (result,)
         if node._dirty:
             for tensor in node._dirty:
-                (tensor._owner or tensor)._changes += 1
+                tensor._memory._changes += 1
         else:
             outputs = tuple([_alias_of_input(o, args) for o in outputs])
         if cls._is_view:
@@ -374,7 +379,7 @@ def _alias_of_input(output: Any, args: tuple[Any, ...]) -> Any:
 
 def _attach_view(view: Variable, source: Variable, function: type[Function], args: tuple[Any, ...]) -> None:
     """Note that ``view`` shares ``source``'s memory, and how it was taken."""
-    view._owner = source._owner or source
+    view._owner = source._memory
     if source._base is None:
         view._base, view._steps = source, ((function, args),)
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+dtype = np.dtype
 float16 = half = np.dtype(np.float16)
 float32 = float = np.dtype(np.float32)
 float64 = double = np.dtype(np.float64)

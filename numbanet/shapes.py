@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -97,3 +98,220 @@ def pair(name: str, value: Any, argument: str) -> tuple[int, int]:
     if len(items) != 2:
         raise ValueError(f"{name}: {argument} must be an int or a pair of ints, got {value!r}")
     return items[0], items[1]
+
+
+# ------------------------------------------------------------------------------- checks of the network functions
+
+
+def check_floating(name: str, **tensors: Any) -> None:
+    """Refuse arguments that are not tensors of one floating dtype that the kernels know; None passes."""
+    found = None
+    for argument, tensor in tensors.items():
+        if tensor is None:
+            continue
+        try:
+            dtype = tensor._array.dtype
+        except AttributeError:
+            raise TypeError(f"{name}: argument {argument!r} must be a Tensor, not {type(tensor).__name__}") from None
+        if found is None:
+            found = dtype, argument
+        if dtype != found[0]:
+            raise RuntimeError(f"{name}: {found[1]} is {found[0]} but {argument} is {dtype}; convert one of them with .to()")
+        if dtype.kind != "f":
+            raise RuntimeError(f"{name}: expected {argument} of a floating dtype, got {dtype}; convert it with .float()")
+        if dtype.itemsize == 2 and not tensor.is_cuda:
+            raise NotImplementedError(f"{name}: float16 is not supported on the cpu; convert {argument} with .float()")
+
+
+def hashable(value: Any) -> Any:
+    """Lists as tuples, so that geometries can be cached."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _pair(name: str, value: Any, argument: str) -> tuple[int, int]:
+    """``pair`` for functions, where PyTorch's error for a wrong length is RuntimeError."""
+    try:
+        return pair(name, value, argument)
+    except ValueError as error:
+        raise RuntimeError(str(error)) from None
+
+
+@lru_cache(maxsize=4096, typed=True)
+def conv2d_geometry(
+    x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int, int, int, int]]:
+    """Check conv2d's arguments, and work out its output.
+
+    Cached: a training step repeats the same few geometries, and the checks cost more than a small kernel.
+
+    Args:
+        x: shape (N, C, H, W).
+        weight: shape (O, C / groups, KH, KW).
+        bias: shape (O,), or None.
+        stride, padding, dilation: ints or pairs; padding may be "valid" or "same".
+        groups: number of groups.
+
+    Returns:
+        The output's shape (N, O, OH, OW), and the kernels' numbers (SH, SW, PT, PL, DH, DW, groups).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    both = f"(input {x}, weight {weight})"
+    if len(x) != 4:
+        raise RuntimeError(f"conv2d: expected input of shape (N, C, H, W) or (C, H, W), got {x}")
+    if len(weight) != 4:
+        raise RuntimeError(f"conv2d: expected weight of shape (O, C / groups, KH, KW), got {weight}")
+    n, c, h, w = x
+    o, channels, kh, kw = weight
+    if groups < 1:
+        raise RuntimeError(f"conv2d: groups must be positive, got {groups}")
+    if o < 1 or o % groups:
+        raise RuntimeError(f"conv2d: weight has O={o} output channels, expected a positive multiple of groups={groups} {both}")
+    if c != channels * groups:
+        raise RuntimeError(
+            f"conv2d: input has C={c} channels but weight expects {channels} * groups={groups} = {channels * groups} {both}"
+        )
+    if bias is not None and bias != (o,):
+        raise RuntimeError(f"conv2d: expected bias of shape ({o},) for weight {weight}, got {bias}")
+    sh, sw = _pair("conv2d", stride, "stride")
+    dh, dw = _pair("conv2d", dilation, "dilation")
+    if sh < 1 or sw < 1:
+        raise RuntimeError(f"conv2d: stride must be positive, got {(sh, sw)}")
+    if dh < 1 or dw < 1:
+        raise RuntimeError(f"conv2d: dilation must be positive, got {(dh, dw)}")
+    if kh < 1 or kw < 1:
+        raise RuntimeError(f"conv2d: kernel sizes must be positive, got weight {weight}")
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise RuntimeError(f"conv2d: padding must be an int, a pair, 'same' or 'valid', got {padding!r}")
+        if padding == "same" and (sh, sw) != (1, 1):
+            raise RuntimeError(f"conv2d: padding='same' works with stride 1 only, got stride {(sh, sw)}")
+        both_h, both_w = (dh * (kh - 1), dw * (kw - 1)) if padding == "same" else (0, 0)
+        pt, pl = both_h // 2, both_w // 2  # an odd one out goes to the bottom and the right
+    else:
+        pt, pl = _pair("conv2d", padding, "padding")
+        both_h, both_w = 2 * pt, 2 * pl
+    if pt < 0 or pl < 0:
+        raise RuntimeError(f"conv2d: padding must not be negative, got {(pt, pl)}")
+    oh = (h + both_h - dh * (kh - 1) - 1) // sh + 1
+    ow = (w + both_w - dw * (kw - 1) - 1) // sw + 1
+    if oh < 1 or ow < 1:
+        raise RuntimeError(
+            f"conv2d: the kernel {(kh, kw)} with dilation {(dh, dw)} spans {(dh * (kh - 1) + 1, dw * (kw - 1) + 1)}, more than "
+            f"the padded input {(h + both_h, w + both_w)} {both}"
+        )
+    return (n, o, oh, ow), (sh, sw, pt, pl, dh, dw, int(groups))
+
+
+@lru_cache(maxsize=4096, typed=True)
+def pool2d_geometry(
+    name: str, x: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int, int, int, int, int]]:
+    """Check a pooling function's arguments, and work out its output.
+
+    Per axis OH = (H + 2 * padding - dilation * (KH - 1) - 1) / stride + 1, rounded down, or up with ``ceil_mode``, where
+    a last window must still start inside the input or its left padding.
+
+    Args:
+        name: the function's name, for messages.
+        x: shape (N, C, H, W).
+        kernel_size, stride, padding, dilation: ints or pairs; stride None means ``kernel_size``.
+        ceil_mode: round up.
+
+    Returns:
+        The output's shape (N, C, OH, OW), and the kernels' numbers (KH, KW, SH, SW, PT, PL, DH, DW).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    if len(x) != 4:
+        raise RuntimeError(f"{name}: expected input of shape (N, C, H, W) or (C, H, W), got {x}")
+    kernel = _pair(name, kernel_size, "kernel_size")
+    steps = kernel if stride is None or stride == () else _pair(name, stride, "stride")
+    pads = _pair(name, padding, "padding")
+    spread = _pair(name, dilation, "dilation")
+    for argument, values in (("kernel_size", kernel), ("stride", steps), ("dilation", spread)):
+        if min(values) < 1:
+            raise RuntimeError(f"{name}: {argument} must be positive, got {values}")
+    sizes = []
+    for size, k, s, p, d in zip(x[2:], kernel, steps, pads, spread, strict=True):
+        span = d * (k - 1) + 1
+        if p < 0 or 2 * p > span:
+            raise RuntimeError(f"{name}: padding must be between 0 and half the window, got padding {pads} with kernel_size {kernel}")
+        last = size + 2 * p - span
+        out = -(-last // s) + 1 if ceil_mode else last // s + 1
+        if ceil_mode and (out - 1) * s >= size + p:
+            out -= 1
+        sizes.append(out)
+    if min(sizes) < 1:
+        raise RuntimeError(
+            f"{name}: the output of input {x} would be {tuple(sizes)}: too small for kernel_size {kernel}, stride {steps}, "
+            f"padding {pads}, dilation {spread}"
+        )
+    return (x[0], x[1], sizes[0], sizes[1]), (*kernel, *steps, *pads, *spread)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def adaptive_pool2d_geometry(name: str, x: tuple[int, ...], output_size: Any) -> tuple[int, int, int, int]:
+    """The output shape (N, C, OH, OW) of adaptive pooling of (N, C, H, W); a size of None keeps the input's.
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    if len(x) != 4:
+        raise RuntimeError(f"{name}: expected input of shape (N, C, H, W) or (C, H, W), got {x}")
+    wanted = tuple(output_size) if isinstance(output_size, tuple) else (output_size, output_size)
+    if len(wanted) == 1:
+        wanted = (wanted[0], wanted[0])
+    if len(wanted) != 2:
+        raise RuntimeError(f"{name}: output_size must be an int, None or a pair of them, got {output_size!r}")
+    oh, ow = _pair(name, tuple([x[2 + i] if size is None else size for i, size in enumerate(wanted)]), "output_size")
+    if oh < 0 or ow < 0:
+        raise RuntimeError(f"{name}: output_size must not be negative, got {(oh, ow)}")
+    if min(x[1:]) < 1:
+        raise RuntimeError(f"{name}: expected an input without empty dimensions (but for the batch), got {x}")
+    return x[0], x[1], oh, ow
+
+
+@lru_cache(maxsize=4096, typed=True)
+def linear_geometry(x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None) -> tuple[int, tuple[int, ...]]:
+    """Check linear's arguments; returns (rows, output shape): (..., I) with weight (O, I) gives (..., O).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    if len(weight) not in (1, 2):
+        raise RuntimeError(f"linear: expected weight of shape (O, I) or (I,), got {weight}")
+    if not x or x[-1] != weight[-1]:
+        raise RuntimeError(
+            f"linear: input has {x[-1] if x else 'no'} features but weight expects {weight[-1]} (input {x}, weight {weight})"
+        )
+    outputs = weight[:-1]
+    if bias is not None and bias not in (outputs, (1,), ()):
+        raise RuntimeError(f"linear: expected bias of shape {outputs} for weight {weight}, got {bias}")
+    return prod(x[:-1]), (*x[:-1], *outputs)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def batch_norm_geometry(x: tuple[int, ...], training: bool, *parameters: tuple[int, ...] | None) -> tuple[int, int, int]:
+    """Check batch_norm's arguments; returns input's shape as (N, C, S), S the number of positions.
+
+    Args:
+        x: shape (N, C, ...).
+        training: whether batch statistics are used, which need more than one value per channel.
+        parameters: shapes of running_mean, running_var, weight and bias, each (C,) or None.
+
+    Raises:
+        RuntimeError: for shapes that do not fit.
+        ValueError: for a single value per channel in training.
+    """
+    if len(x) < 2:
+        raise RuntimeError(f"batch_norm: expected input of shape (N, C, ...), got {x}")
+    n, c, s = x[0], x[1], prod(x[2:])
+    for name, shape in zip(("running_mean", "running_var", "weight", "bias"), parameters, strict=True):
+        if shape is not None and shape != (c,):
+            raise RuntimeError(f"batch_norm: expected {name} of shape ({c},) for input {x} with C={c} channels, got {shape}")
+    if training and n * s == 1:
+        raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got input {x}")
+    return n, c, s

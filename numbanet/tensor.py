@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numbanet import device as devices
+from numbanet import devices
 from numbanet import dtypes, shapes
 from numbanet.autograd import RemovableHandle, Variable, backward
-from numbanet.device import Array, Device, as_device, is_cuda_array
+from numbanet.devices import Array, Device, as_device, is_cuda_array
 from numbanet.random import Generator, default_generator
 
 
@@ -204,7 +204,7 @@ class Tensor(Variable):
     def detach(self) -> Tensor:
         """The same values (shared memory) outside the graph."""
         tensor = wrap(self._array)
-        tensor._owner = self._owner or self
+        tensor._owner = self._memory
         return tensor
 
     def detach_(self) -> Tensor:

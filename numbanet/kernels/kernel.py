@@ -24,7 +24,7 @@ import numpy as np
 from numba.core import compiler, serialize
 from numba.core.caching import _Cache
 
-from numbanet.device import is_cuda_array
+from numbanet.devices import is_cuda_array
 
 # Sums may be reordered and contracted to FMA, but NaN and infinity keep their meaning: a loss that went NaN must be
 # seen, and max pooling must pass NaN on.
@@ -85,20 +85,26 @@ class Kernel:
         return f"Kernel({self.name!r}, cpu={self.cpu is not None}, cuda={self.cuda is not None})"
 
 
-def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: bool = False) -> Any:
+def jit(
+    function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: bool = False, name: str | None = None
+) -> Any:
     """``numba.njit`` as every CPU twin uses it: one fastmath set, no signatures (so nothing compiles at import), cached.
 
     Args:
         function: the function to compile.
         parallel: whether it holds ``prange`` loops.
         inline: for small helpers that should melt into their caller.
+        name: for a function that a factory makes: unique in its module, it stands in the cache's key for the closure
+            (compiled functions in a closure have no stable hash).
     """
     if function is None:
-        return lambda function: jit(function, parallel=parallel, inline=inline)
+        return lambda function: jit(function, parallel=parallel, inline=inline, name=name)
+    if name is not None:
+        function.__name__ = function.__qualname__ = name
     dispatcher = numba.njit(
         parallel=parallel, fastmath=set(FASTMATH), inline="always" if inline else "never", error_model="numpy"
     )(function)
-    dispatcher._cache = _KernelCache(function)
+    dispatcher._cache = _KernelCache(function, named=name is not None)
     return dispatcher
 
 
@@ -139,8 +145,9 @@ class _KernelCache(_Cache):
     again; whatever cannot be written (a read-only home) is only kept in memory.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], named: bool = False) -> None:
         self._function = function
+        self._named = named
         self._enabled = True
 
     @property
@@ -158,7 +165,8 @@ class _KernelCache(_Cache):
             path.unlink(missing_ok=True)
 
     def _path(self, signature: Any, codegen: Any) -> Path:
-        closure = [cell.cell_contents for cell in self._function.__closure__ or ()]
+        cells = () if self._named else self._function.__closure__ or ()
+        closure = [cell.cell_contents for cell in cells]
         key = (str(signature), codegen.magic_tuple(), self._function.__code__.co_code)
         digest = hashlib.sha256(repr(key).encode() + (serialize.dumps(closure) if closure else b""))
         name = f"{self._function.__module__}.{self._function.__qualname__}".replace("<locals>", "").replace("<lambda>", "")

@@ -1,0 +1,651 @@
+"""Elementwise arithmetic, comparisons and their gradients, with broadcasting and PyTorch's dtype promotion.
+
+Binary functions take tensors and Python numbers; two tensors' shapes must broadcast: aligned at the right, sizes equal
+or 1. Every backward is written in these same functions, so it can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbanet import devices
+from numbanet import dtypes
+from numbanet.autograd import Function
+from numbanet.functional import inplace
+from numbanet.kernels import elementwise
+from numbanet.shapes import broadcast_shapes
+from numbanet.tensor import Tensor, operands, wrap
+
+__all__ = [
+    "abs", "abs_", "absolute", "add", "add_", "ceil", "clamp", "clamp_", "clamp_max", "clamp_min", "clip", "cos", "div", "div_",
+    "divide", "eq", "equal", "erf", "exp", "exp_", "floor", "floor_divide", "ge", "gt", "isfinite", "isinf", "isnan", "le", "log",
+    "log1p", "log_", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul", "mul_",
+    "multiply", "ne", "neg", "neg_", "negative", "pow", "pow_", "reciprocal", "remainder", "round", "rsqrt", "sign", "sin",
+    "sqrt", "sqrt_", "square", "sub", "sub_", "subtract", "where", "expm1", "allclose", "isclose",
+]  # fmt: skip
+
+
+def _binary(kernel: Any, a: Tensor, b: Tensor, dtype: np.dtype | None = None, out: Any = None) -> Tensor:
+    """Run a binary kernel: allocate (or write to ``out``), broadcasting."""
+    x, y = devices.contiguous(a._array), devices.contiguous(b._array)
+    if out is None:
+        shape = x.shape if x.shape == y.shape else broadcast_shapes(kernel.name, x.shape, y.shape)
+        out = devices.empty(shape, dtype or x.dtype, a.device)
+    else:
+        x, y = inplace.disjoint(x, out), inplace.disjoint(y, out)
+    kernel(x, y, out)
+    return wrap(out)
+
+
+def _unary(kernel: Any, x: Tensor, dtype: np.dtype | None = None, out: Any = None) -> Tensor:
+    array = devices.contiguous(x._array)
+    if out is None:
+        out = devices.empty(array.shape, dtype or array.dtype, x.device)
+    kernel(array, out)
+    return wrap(out)
+
+
+def unbroadcast(grad: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    """Sum a gradient over the dimensions that broadcasting to its shape repeated."""
+    if grad is None or grad._array.shape == shape:
+        return grad
+    extra = grad.ndim - len(shape)
+    repeated = tuple(range(extra)) + tuple(
+        extra + i for i, size in enumerate(shape) if size == 1 and grad._array.shape[extra + i] != 1
+    )
+    return grad.sum(dim=repeated).reshape(shape) if repeated else grad.reshape(shape)
+
+
+# ---------------------------------------------------------------------------------------------------- + - * / **
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input + alpha * other``."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    a, b = operands("add", input, other)
+    return Add.apply(a, b, None)
+
+
+class Add(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, out: Any) -> Tensor:
+        ctx.shapes = a._array.shape, b._array.shape
+        return _binary(elementwise.logical_or if a.dtype == dtypes.bool else elementwise.add, a, b, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.needs_input_grad[:2]
+        return unbroadcast(grad, ctx.shapes[0]) if a else None, unbroadcast(grad, ctx.shapes[1]) if b else None, None
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input - alpha * other``."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    a, b = operands("sub", input, other)
+    if a.dtype == dtypes.bool:
+        raise RuntimeError("sub: subtracting bool tensors is not defined; use logical_xor, or convert to a number dtype")
+    return Sub.apply(a, b, None)
+
+
+class Sub(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, out: Any) -> Tensor:
+        ctx.shapes = a._array.shape, b._array.shape
+        return _binary(elementwise.subtract, a, b, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.needs_input_grad[:2]
+        return unbroadcast(grad, ctx.shapes[0]) if a else None, unbroadcast(neg(grad), ctx.shapes[1]) if b else None, None
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """``input * other``."""
+    a, b = operands("mul", input, other)
+    return Mul.apply(a, b, None)
+
+
+class Mul(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, out: Any) -> Tensor:
+        ctx.shapes = a._array.shape, b._array.shape
+        need_a, need_b = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(a if need_b else None, b if need_a else None)
+        return _binary(elementwise.logical_and if a.dtype == dtypes.bool else elementwise.multiply, a, b, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        grad_a = None if b is None else unbroadcast(grad * b, ctx.shapes[0])
+        grad_b = None if a is None else unbroadcast(grad * a, ctx.shapes[1])
+        return grad_a, grad_b, None
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``input / other``; ints are divided as floats. ``rounding_mode="floor"`` rounds down, ``"trunc"`` towards zero.
+
+    Raises:
+        RuntimeError: for another rounding_mode.
+    """
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode not in (None, "trunc"):
+        raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+    a, b = operands("div", input, other)
+    whole = a.dtype.kind != "f"
+    result_dtype = a.dtype
+    if whole:
+        a, b = a.to(dtype=dtypes.get_default_dtype()), b.to(dtype=dtypes.get_default_dtype())
+    quotient = Div.apply(a, b, None)
+    if rounding_mode is None:
+        return quotient
+    truncated = sign(quotient) * floor(abs(quotient))
+    return truncated.to(dtype=result_dtype) if whole else truncated
+
+
+class Div(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, out: Any) -> Tensor:
+        ctx.shapes = a._array.shape, b._array.shape
+        ctx.save_for_backward(a if ctx.needs_input_grad[1] else None, b)
+        return _binary(elementwise.divide, a, b, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        grad_a = unbroadcast(grad / b, ctx.shapes[0]) if ctx.needs_input_grad[0] else None
+        grad_b = None if a is None else unbroadcast(neg(grad) * a / (b * b), ctx.shapes[1])
+        return grad_a, grad_b, None
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """``input ** exponent``.
+
+    Raises:
+        RuntimeError: for integers to negative integer powers.
+    """
+    a, b = operands("pow", input, exponent)
+    if a.dtype.kind != "f":
+        if isinstance(exponent, int | np.integer) and exponent < 0:
+            raise RuntimeError(f"pow: integers to negative integer powers are not defined, got exponent {exponent}")
+    elif not isinstance(exponent, Tensor):
+        if exponent == 2:
+            return square(a)
+        if exponent == 1:
+            return clone(a)
+    return Pow.apply(a, b, None)
+
+
+class Pow(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, out: Any) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _binary(elementwise.power, a, b, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        grad_a = grad_b = None
+        if ctx.needs_input_grad[0]:  # b a^(b-1), and 0 where b = 0 whatever a is
+            grad_a = unbroadcast(where(b == 0, 0.0, grad * b * Pow.apply(a, b - 1, None)), a._array.shape)
+        if ctx.needs_input_grad[1]:  # a^b log a, and 0 where a = 0 and b >= 0
+            zero = logical_and(a == 0, b >= 0)
+            grad_b = unbroadcast(where(zero, 0.0, grad * Pow.apply(a, b, None) * log(where(zero, 1.0, a))), b._array.shape)
+        return grad_a, grad_b, None
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """``floor(input / other)``; not differentiable.
+
+    Raises:
+        RuntimeError: for an integer division by zero.
+    """
+    a, b = operands("floor_divide", input, other)
+    _refuse_zero("floor_divide", b)
+    return _binary(elementwise.floor_divide, a.detach(), b.detach())
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """The remainder of ``input / other``, with the sign of ``other`` (Python's ``%``).
+
+    Raises:
+        RuntimeError: for an integer division by zero.
+    """
+    a, b = operands("remainder", input, other)
+    _refuse_zero("remainder", b)
+    return Remainder.apply(a, b)
+
+
+class Remainder(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _binary(elementwise.remainder, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # a - b floor(a / b)
+        a, b = ctx.saved_tensors
+        grad_b = unbroadcast(neg(grad) * floor_divide(a, b), b._array.shape) if ctx.needs_input_grad[1] else None
+        return unbroadcast(grad, a._array.shape) if ctx.needs_input_grad[0] else None, grad_b
+
+
+def _refuse_zero(name: str, divisor: Tensor) -> None:
+    if divisor.dtype.kind != "f" and not devices.to_host(divisor._array).all():
+        raise RuntimeError(f"{name}: integer division by zero (divisor of shape {tuple(divisor.shape)} holds 0)")
+
+
+# ------------------------------------------------------------------------------------------- maximum, clamp, where
+
+
+def maximum(input: Any, other: Any) -> Tensor:
+    """The larger of each pair; NaN where either is NaN. Where both are equal each gets half of the gradient."""
+    a, b = operands("maximum", input, other)
+    return Extremum.apply(a, b, elementwise.maximum)
+
+
+def minimum(input: Any, other: Any) -> Tensor:
+    """The smaller of each pair; NaN where either is NaN. Where both are equal each gets half of the gradient."""
+    a, b = operands("minimum", input, other)
+    return Extremum.apply(a, b, elementwise.minimum)
+
+
+class Extremum(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, kernel: Any) -> Tensor:
+        ctx.save_for_backward(a, b)
+        ctx.first_wins = gt if kernel is elementwise.maximum else lt
+        return _binary(kernel, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        first = ctx.first_wins(a, b).to(dtype=grad.dtype) + (a == b).to(dtype=grad.dtype) * 0.5
+        grad_a = unbroadcast(grad * first, a._array.shape) if ctx.needs_input_grad[0] else None
+        return grad_a, unbroadcast(grad * (1 - first), b._array.shape) if ctx.needs_input_grad[1] else None, None
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Values below ``min`` become min, above ``max`` max; NaN stays. Bounds are numbers, tensors or None.
+
+    Raises:
+        ValueError: if both bounds are None.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: at least one of min and max must be given")
+    result = input
+    if min is not None:
+        result = where(result < min, min, result)
+    if max is not None:
+        result = where(result > max, max, result)
+    return result
+
+
+clip = clamp
+
+
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """``clamp`` from below."""
+    return clamp(input, min=min)
+
+
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """``clamp`` from above."""
+    return clamp(input, max=max)
+
+
+def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+    """``input`` where the condition holds, else ``other``; all three broadcast together.
+
+    Raises:
+        TypeError: if the condition is not a bool tensor.
+    """
+    if not isinstance(condition, Tensor) or condition.dtype != dtypes.bool:
+        raise TypeError(f"where: condition must be a bool tensor, got {getattr(condition, 'dtype', type(condition).__name__)}")
+    a, b = operands("where", input, other)
+    if condition.device != a.device:
+        if a.ndim == 0 and b.ndim == 0 and not isinstance(input, Tensor) and not isinstance(other, Tensor):
+            a, b = a.to(condition.device), b.to(condition.device)
+        else:
+            raise RuntimeError(f"where: condition is on {condition.device}, the values on {a.device}; move them with .to()")
+    shape = broadcast_shapes("where", condition._array.shape, a._array.shape, b._array.shape)
+    return Where.apply(condition.expand(shape), a.expand(shape), b.expand(shape))
+
+
+class Where(Function):
+    @staticmethod
+    def forward(ctx: Any, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(condition)
+        out = devices.empty(condition._array.shape, a.dtype, a.device)
+        elementwise.where(*[devices.contiguous(t._array) for t in (condition, a, b)], out)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (condition,) = ctx.saved_tensors
+        need = ctx.needs_input_grad
+        return None, where(condition, grad, 0.0) if need[1] else None, where(condition, 0.0, grad) if need[2] else None
+
+
+# ----------------------------------------------------------------------------------------------------- comparisons
+
+
+def _comparison(name: str, kernel: Any, symbol: str) -> Any:
+    def compare(input: Any, other: Any) -> Tensor:
+        a, b = operands(name, input, other)
+        return _binary(kernel, a, b, dtypes.bool)
+
+    compare.__name__ = compare.__qualname__ = name
+    compare.__doc__ = f"``input {symbol} other`` for each element, as a bool tensor."
+    return compare
+
+
+eq = _comparison("eq", elementwise.equal, "==")
+ne = _comparison("ne", elementwise.not_equal, "!=")
+lt = _comparison("lt", elementwise.less, "<")
+le = _comparison("le", elementwise.less_equal, "<=")
+gt = _comparison("gt", elementwise.greater, ">")
+ge = _comparison("ge", elementwise.greater_equal, ">=")
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    return input.shape == other.shape and bool(eq(input, other).all())
+
+
+def isclose(input: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """``|input - other| <= atol + rtol * |other|`` for each element, as a bool tensor."""
+    a, b = operands("isclose", input, other)
+    near = logical_or(eq(a, b), logical_and(isfinite(b), le(abs(a - b), atol + rtol * abs(b))))
+    return logical_or(near, logical_and(isnan(a), isnan(b))) if equal_nan else near
+
+
+def allclose(input: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all elements are close (see ``isclose``)."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+def _truth(x: Tensor) -> Tensor:
+    return x if x.dtype == dtypes.bool else ne(x, 0)
+
+
+def logical_and(input: Tensor, other: Tensor) -> Tensor:
+    """Whether both are true (non-zero)."""
+    return _binary(elementwise.logical_and, *operands("logical_and", _truth(input), _truth(other)))
+
+
+def logical_or(input: Tensor, other: Tensor) -> Tensor:
+    """Whether either is true (non-zero)."""
+    return _binary(elementwise.logical_or, *operands("logical_or", _truth(input), _truth(other)))
+
+
+def logical_xor(input: Tensor, other: Tensor) -> Tensor:
+    """Whether exactly one is true (non-zero)."""
+    return _binary(elementwise.logical_xor, *operands("logical_xor", _truth(input), _truth(other)))
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """Whether it is false (zero)."""
+    return _unary(elementwise.logical_not, _truth(input))
+
+
+def isnan(input: Tensor) -> Tensor:
+    """Whether each element is NaN."""
+    return ne(input, input)
+
+
+def isinf(input: Tensor) -> Tensor:
+    """Whether each element is infinite."""
+    return eq(abs(input), float("inf"))
+
+
+def isfinite(input: Tensor) -> Tensor:
+    """Whether each element is neither infinite nor NaN."""
+    return lt(abs(input), float("inf"))
+
+
+# ------------------------------------------------------------------------------------------- functions of one tensor
+
+
+def _floating(name: str, x: Any) -> Tensor:
+    """A tensor on which transcendental functions are defined: ints become the default floating dtype."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+    return x if x.dtype.kind == "f" else x.to(dtype=dtypes.get_default_dtype())
+
+
+def neg(input: Tensor) -> Tensor:
+    """``-input``."""
+    if input.dtype == dtypes.bool:
+        raise RuntimeError("neg: the negative of a bool tensor is not defined; use logical_not")
+    return Neg.apply(input, None)
+
+
+class Neg(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Any) -> Tensor:
+        return _unary(elementwise.negative, x, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return neg(grad), None
+
+
+def exp(input: Tensor) -> Tensor:
+    """e to the power of each element."""
+    return Exp.apply(_floating("exp", input), None)
+
+
+class Exp(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Any) -> Tensor:
+        y = _unary(elementwise.exp, x, out=out)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return grad * y, None
+
+
+def sqrt(input: Tensor) -> Tensor:
+    """The square root of each element (NaN for negative ones)."""
+    return Sqrt.apply(_floating("sqrt", input), None)
+
+
+class Sqrt(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Any) -> Tensor:
+        y = _unary(elementwise.sqrt, x, out=out)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return grad / (y * 2), None
+
+
+def _differentiable(name: str, kernel: Any, doc: str, derivative: Any) -> Any:
+    """A function of one tensor whose derivative is a formula in its input x."""
+
+    def forward(ctx: Any, x: Tensor, out: Any) -> Tensor:
+        ctx.save_for_backward(x)
+        return _unary(kernel, x, out=out)
+
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return grad * derivative(x), None
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    operation = type(name.capitalize(), (Function,), members)
+
+    def function(input: Tensor) -> Tensor:
+        return operation.apply(_floating(name, input), None)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+log = _differentiable("log", elementwise.log, "The natural logarithm.", lambda x: reciprocal(x))
+log1p = _differentiable("log1p", elementwise.log1p, "``log(1 + input)``, accurate near 0.", lambda x: reciprocal(x + 1))
+expm1 = _differentiable("expm1", elementwise.expm1, "``exp(input) - 1``, accurate near 0.", lambda x: exp(x))
+sin = _differentiable("sin", elementwise.sin, "The sine.", lambda x: cos(x))
+cos = _differentiable("cos", elementwise.cos, "The cosine.", lambda x: neg(sin(x)))
+rsqrt = _differentiable("rsqrt", elementwise.rsqrt, "``1 / sqrt(input)``.", lambda x: rsqrt(x) / x * -0.5)
+reciprocal = _differentiable("reciprocal", elementwise.reciprocal, "``1 / input``.", lambda x: neg(reciprocal(square(x))))
+erf = _differentiable(
+    "erf", elementwise.erf_, "The error function.", lambda x: exp(neg(square(x))) * (2 / np.sqrt(np.pi)).item()
+)
+
+
+def square(input: Tensor) -> Tensor:
+    """``input * input``."""
+    return Square.apply(input)
+
+
+class Square(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _unary(elementwise.square, x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return grad * (x * 2)
+
+
+def abs(input: Tensor) -> Tensor:
+    """The absolute value; its gradient at 0 is 0."""
+    return Abs.apply(input, None)
+
+
+class Abs(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Any) -> Tensor:
+        ctx.save_for_backward(x)
+        return _unary(elementwise.absolute, x, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return grad * sign(x), None
+
+
+def _step(name: str, kernel: Any, doc: str) -> Any:
+    """A function that is constant between jumps: its gradient is zero."""
+
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _unary(kernel, x)
+
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * 0
+
+    operation = type(
+        name.capitalize(), (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    )
+
+    def function(input: Tensor) -> Tensor:
+        return operation.apply(input)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+sign = _step("sign", elementwise.sign, "-1, 0 or 1 by the sign of each element.")
+floor = _step("floor", elementwise.floor, "The largest whole number not above each element.")
+ceil = _step("ceil", elementwise.ceil, "The smallest whole number not below each element.")
+round = _step("round", elementwise.round_, "The nearest whole number, halves to even.")
+
+
+class Clone(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return wrap(devices.copy(x._array))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad
+
+
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy with memory of its own; gradients pass through."""
+    return Clone.apply(input)
+
+
+# --------------------------------------------------------------------------------------------------- in-place forms
+
+
+def add_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input += alpha * other``. Returns input."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    return inplace.binary("add_", Add, input, other, keeps_input=False)
+
+
+def sub_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input -= alpha * other``. Returns input."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    return inplace.binary("sub_", Sub, input, other, keeps_input=False)
+
+
+def mul_(input: Tensor, other: Any) -> Tensor:
+    """``input *= other``. Returns input."""
+    return inplace.binary("mul_", Mul, input, other)
+
+
+def div_(input: Tensor, other: Any) -> Tensor:
+    """``input /= other``. Returns input.
+
+    Raises:
+        RuntimeError: for an integer input, which cannot hold the result.
+    """
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"div_: the result is floating, and cannot be put into a {input.dtype} tensor")
+    return inplace.binary("div_", Div, input, other)
+
+
+def pow_(input: Tensor, exponent: Any) -> Tensor:
+    """``input **= exponent``. Returns input."""
+    return inplace.binary("pow_", Pow, input, exponent)
+
+
+def exp_(input: Tensor) -> Tensor:
+    """``exp`` in place. Returns input."""
+    return inplace.unary("exp_", Exp, input, keeps_input=False)
+
+
+def sqrt_(input: Tensor) -> Tensor:
+    """``sqrt`` in place. Returns input."""
+    return inplace.unary("sqrt_", Sqrt, input, keeps_input=False)
+
+
+def neg_(input: Tensor) -> Tensor:
+    """``-input`` in place. Returns input."""
+    return inplace.unary("neg_", Neg, input, keeps_input=False)
+
+
+def abs_(input: Tensor) -> Tensor:
+    """``abs`` in place. Returns input."""
+    return inplace.unary("abs_", Abs, input)
+
+
+def log_(input: Tensor) -> Tensor:
+    """``log`` in place. Returns input."""
+    return inplace.assign("log_", input, log(clone(input)))
+
+
+def clamp_(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """``clamp`` in place. Returns input."""
+    return inplace.assign("clamp_", input, clamp(clone(input), min, max))
+
+
+absolute, negative, subtract, multiply, divide = abs, neg, sub, mul, div

@@ -1,0 +1,5 @@
+"""Files of weights and states."""
+
+from numbanet.io.files import load, save
+
+__all__ = ["load", "save"]

@@ -1,0 +1,793 @@
+"""2-D cross-correlation ("convolution") and its gradients, any stride, padding, dilation and groups.
+
+Contract. N images, C input channels of H x W, O output channels of OH x OW, kernels of KH x KW, G groups; layout NCHW,
+C-contiguous, float32 or float64::
+
+    y[n, o, oy, ox] = bias[o] + sum_{c, kh, kw} weight[o, c, kh, kw] * x[n, g C/G + c, oy sh + kh dh - pt, ox sw + kw dw - pl]
+
+with g = o // (O/G), weight (O, C/G, KH, KW), and x zero outside its H x W. Top and left padding pt, pl are arguments;
+bottom and right padding follow from OH and OW, so any padding per side is covered, and rows or columns of x that no
+output reads are allowed. Every kernel overwrites its output, which the caller allocates:
+
+- ``conv2d_forward(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups)``: bias (O,), or (0,) for none.
+- ``conv2d_grad_input(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups)``: zero where nothing contributes.
+- ``conv2d_grad_weight(dy, x, dweight, sh, sw, pt, pl, dh, dw, groups)``.
+- ``conv2d_grad_bias(dy, dbias)``: sums over N, OH and OW.
+
+Sums run in the arrays' dtype, in vector lanes and blocks (grad_bias: in float64 on the CPU), and come out the same
+whatever the number of threads. An infinity or NaN in x or dy makes NaN of every element of dweight that its image and
+channel touch, also of those whose own sum leaves that pixel out; elsewhere it goes just where the sums take it.
+
+How the CPU twins work. A task copies some channels of a few images (or of a band of rows) into a scratch where every
+row is ``pitch`` long with the zeros of the padding between the rows. Output pixels are numbered along that pitch,
+q = oy * pitch + ox, and the input pixel that kernel element (kh, kw) needs lies at q plus an offset that depends on
+(kh, kw) alone: the convolution has become a matrix product whose right side is read in place, which is what
+``simd.fma_tile`` computes, 16 pixels to a vector and 8 output channels at a time. The pixels between the rows are
+computed too, and dropped. With strides, the pixels of one residue modulo the stride form a plane of their own
+(space to depth), and all reads are contiguous again. The gradient of the input is the same computation on dy with
+the weight transposed: one product for each residue of the input pixel modulo the stride. The gradient of the weight
+is ``simd.dot_tile`` on the same scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import prange
+
+from numbanet.devices import cuda, empty
+from numbanet.kernels import launch, simd
+from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import run_stages
+
+# ------------------------------------------------------------------------------------------------------ references
+
+
+def conv2d_forward_reference(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
+    """One product of pixels and weights per kernel element, on an image padded with zeros on all sides."""
+    (_, channels, height, width), (out, per_group, kh, kw), (oh, ow) = x.shape, weight.shape, y.shape[2:]
+    bottom = max(0, (oh - 1) * sh + (kh - 1) * dh + 1 - pt - height)
+    right = max(0, (ow - 1) * sw + (kw - 1) * dw + 1 - pl - width)
+    padded = np.pad(x, ((0, 0), (0, 0), (pt, bottom), (pl, right)))
+    y[...] = bias[None, :, None, None] if bias.size else 0
+    for o in range(out):
+        first = o // (out // groups) * per_group
+        for i in range(kh):
+            for j in range(kw):
+                rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
+                columns = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
+                pixels = padded[:, first : first + per_group, rows, columns]
+                y[:, o] += np.tensordot(pixels, weight[o, :, i, j], axes=(1, 0))
+
+
+def conv2d_grad_input_reference(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
+    """Every output pixel hands its gradient to the input pixels that it read, one kernel element after another."""
+    (_, out, oh, ow), (_, per_group, kh, kw), (height, width) = dy.shape, weight.shape, dx.shape[2:]
+    dx[...] = 0
+    for i in range(kh):
+        for j in range(kw):
+            for oy in range(oh):
+                for ox in range(ow):
+                    iy, ix = oy * sh + i * dh - pt, ox * sw + j * dw - pl
+                    if 0 <= iy < height and 0 <= ix < width:
+                        for g in range(groups):
+                            o = slice(g * (out // groups), (g + 1) * (out // groups))
+                            c = slice(g * per_group, (g + 1) * per_group)
+                            dx[:, c, iy, ix] += dy[:, o, oy, ox] @ weight[o, :, i, j]
+
+
+def conv2d_grad_weight_reference(dy, x, dweight, sh, sw, pt, pl, dh, dw, groups):
+    """Every kernel element gathers what the output pixels' gradients and the input pixels under it give."""
+    (_, out, oh, ow), (_, per_group, kh, kw), (height, width) = dy.shape, dweight.shape, x.shape[2:]
+    dweight[...] = 0
+    for i in range(kh):
+        for j in range(kw):
+            for oy in range(oh):
+                for ox in range(ow):
+                    iy, ix = oy * sh + i * dh - pt, ox * sw + j * dw - pl
+                    if 0 <= iy < height and 0 <= ix < width:
+                        for g in range(groups):
+                            o = slice(g * (out // groups), (g + 1) * (out // groups))
+                            c = slice(g * per_group, (g + 1) * per_group)
+                            dweight[o, :, i, j] += dy[:, o, oy, ox].T @ x[:, c, iy, ix]
+
+
+def conv2d_grad_bias_reference(dy, dbias):
+    """The mean-free textbook sum, in float64."""
+    dbias[...] = dy.sum(axis=(0, 2, 3), dtype=np.float64)
+
+
+# ----------------------------------------------------------------------------------------------- CPU: the geometry
+#
+# Plans are made of plain integers in Python, once for every shape, and handed to the compiled functions as one int64
+# array, so that a call costs one more argument and no more.
+
+# Register tiles: rows of the left side (output channels) -> vectors of pixels, or columns (kernel elements).
+_FMA = {8: 3, 6: 4, 4: 6, 2: 10, 1: 12} if simd.TILE_ROWS == 8 else {6: 2, 4: 3, 2: 5, 1: 8}
+_DOT = {8: 3, 6: 4, 4: 6, 2: 9, 1: 9} if simd.TILE_ROWS == 8 else {6: 2, 4: 3, 2: 5, 1: 9}
+# Their cost per multiply-add, measured (Zen 5): the flat ones wait for loads.
+_FMA_COST = {8: 1.0, 6: 1.0, 4: 1.0, 2: 1.35, 1: 2.4}
+_DOT_COST = {8: 1.0, 6: 1.0, 4: 1.0, 2: 1.2, 1: 2.2}
+
+_SCRATCH_BYTES = 256 << 10  # of copied input of one task; with the results' bytes within a common 1 MB L2 cache
+_RESULT_BYTES = 384 << 10  # of results of one task that wait for their last channels
+_RESULT_ROWS = 128  # output channels of one task at most
+_DEPTH = 600  # terms of a sum per tile at most: 8 rows of weights of that depth lie in the L1 cache
+
+
+class _Product(NamedTuple):
+    """One product of a convolution: target pixel (row0 + i * step_h, column0 + j * step_w) for i < rows, j < columns
+    sums over taps (plane, row, column, element): weight element * plane[i + row, j + column]."""
+
+    rows: int
+    columns: int
+    row0: int
+    column0: int
+    taps: tuple[tuple[int, int, int, int], ...]
+
+
+class _Layout(NamedTuple):
+    """Where source pixels lie in the scratch: plane (a, b) of ``planes`` holds at [r, j] the source pixel
+    (r * step_h + a - top, j * step_w + b - left), zero outside of the source, at r * pitch + j."""
+
+    height: int
+    width: int
+    step_h: int
+    step_w: int
+    top: int
+    left: int
+    planes: tuple[tuple[int, int], ...]
+    products: tuple[_Product, ...]
+    rows: int  # of the largest product
+    columns: int
+    reach: int  # rows that a tap reaches down at most
+    reach_columns: int
+    pitch: int
+    image_rows: int  # rows from one image to the next in a plane
+
+    @property
+    def image(self) -> int:
+        return self.image_rows * self.pitch
+
+    def flats(self, images: int, rows: int, columns: int) -> int:
+        """Pixels from the first to the last one of a product over some images, gaps included."""
+        return (images - 1) * self.image + (rows - 1) * self.pitch + columns
+
+    def plane_size(self, images: int, rows: int, overrun: int, lanes: int) -> int:
+        """Elements of a plane for a band of ``rows``, of which tiles may read ``overrun`` past the last pixel.
+
+        An odd number of vectors: planes a multiple of 4 KB apart would share the same few lines of the L1 cache.
+        """
+        reach = self.reach * self.pitch + self.reach_columns
+        size = max(self.flats(images, rows, self.columns) + reach + overrun, (images - 1) * self.image
+                   + (rows + self.reach) * self.pitch)
+        return (-(-size // lanes) | 1) * lanes
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _shared_zeros(size: int, source: int, step: int, before: int, phases: set[int]) -> int:
+    """How many zeros every plane's rows (or columns) of ``size`` elements have both at their begin and at their end."""
+    begin = min(min(size, max(0, _ceil(before - phase, step))) for phase in phases)
+    end = min(size - min(size, max(0, _ceil(source + before - phase, step))) for phase in phases)
+    return min(begin, end)
+
+
+def _layout(
+    source: tuple[int, int],
+    step: tuple[int, int],
+    before: tuple[int, int],
+    planes: tuple[tuple[int, int], ...],
+    products: tuple[_Product, ...],
+) -> _Layout:
+    rows, columns = max(p.rows for p in products), max(p.columns for p in products)
+    reach = max((tap[1] for p in products for tap in p.taps), default=0)
+    reach_columns = max((tap[2] for p in products for tap in p.taps), default=0)
+    down, across = {a for a, _ in planes} or {0}, {b for _, b in planes} or {0}
+    shared = _shared_zeros(columns + reach_columns, source[1], step[1], before[1], across)
+    pitch = max(columns + reach_columns - shared, columns)
+    shared = _shared_zeros(rows + reach, source[0], step[0], before[0], down)
+    image_rows = max(rows + reach - shared, rows)
+    return _Layout(
+        *source, *step, *before, planes, products, rows, columns, reach, reach_columns, pitch, image_rows
+    )
+
+
+@lru_cache(maxsize=1024)
+def _forward_layout(h, w, kh, kw, oh, ow, sh, sw, pt, pl, dh, dw) -> _Layout:
+    """Source x, target y: one product, a plane for each residue of the kernel elements' offsets modulo the stride."""
+    if (kh, kw, sh, sw, pt, pl) == (1, 1, 1, 1, 0, 0) and (h, w) == (oh, ow) and h * w <= 1024:
+        h, w, oh, ow = 1, h * w, 1, h * w  # pixels of a 1x1 kernel need no rows: fewer and longer copies
+    elements = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
+    planes = tuple(sorted({(i % sh, j % sw) for i, j in elements}))
+    taps = tuple((planes.index((i % sh, j % sw)), i // sh, j // sw, e) for e, (i, j) in enumerate(elements))
+    return _layout((h, w), (sh, sw), (pt, pl), planes, (_Product(oh, ow, 0, 0, taps),))
+
+
+@lru_cache(maxsize=1024)
+def _grad_input_layout(h, w, kh, kw, oh, ow, sh, sw, pt, pl, dh, dw) -> _Layout:
+    """Source dy, target dx: one plane, a product for each residue of the padded input position modulo the stride.
+
+    Position iy + pt = r * sh + residue gets dy row r - t from the kernel rows i with i * dh = t * sh + residue.
+    """
+    if (kh, kw, sh, sw, pt, pl) == (1, 1, 1, 1, 0, 0) and (h, w) == (oh, ow) and h * w <= 1024:
+        h, w, oh, ow = 1, h * w, 1, h * w
+
+    def axis(size: int, kernel: int, stride: int, before: int, dilation: int) -> list[tuple[int, int, int, list]]:
+        found = []
+        for residue in range(stride):
+            r = max(0, _ceil(before - residue, stride))
+            first = r * stride + residue - before
+            taps = [(r - i * dilation // stride, i) for i in range(kernel) if i * dilation % stride == residue]
+            if first < size:
+                found.append((_ceil(size - first, stride), first, r, taps))
+        return found
+
+    down, across = axis(h, kh, sh, pt, dh), axis(w, kw, sw, pl, dw)
+    top = -min((t for *_, taps in down for t, _ in taps), default=0)
+    left = -min((t for *_, taps in across for t, _ in taps), default=0)
+    products = tuple(
+        _Product(rows, columns, row0, column0,
+                 tuple((0, t + top, u + left, i * kw + j) for t, i in row_taps for u, j in column_taps))
+        for rows, row0, _, row_taps in down
+        for columns, column0, _, column_taps in across
+    )
+    return _layout((oh, ow), (1, 1), (top, left), ((0, 0),), products)
+
+
+def _tile_starts(layout: _Layout, product: _Product, images: int, rows: int, tile: int) -> list[int]:
+    """The first pixels of tiles that cover a product's pixels, leaving out the gaps between them where they can."""
+    starts, q = [], 0
+    while True:
+        image, rest = divmod(q, layout.image)
+        row, column = divmod(rest, layout.pitch)
+        if column >= product.columns:
+            row, column = row + 1, 0
+        if row >= min(rows, product.rows):
+            image, row, column = image + 1, 0, 0
+        if image >= images:
+            return starts
+        q = image * layout.image + row * layout.pitch + column
+        starts.append(q)
+        q += tile
+
+
+def _partitions(layout: _Layout, n: int, most: int) -> Iterator[tuple[int, int]]:
+    """Ways to cut the pixels of n images into blocks of about ``most`` at most: (images, rows) of a block."""
+    together = min(n, most // layout.image)
+    if together > 1:
+        for images in range(together, max(0, together // 2 - 2), -1):
+            yield images, layout.rows
+    fewest = _ceil(layout.image, most)
+    tried = set()
+    for bands in [*range(fewest, 2 * fewest + 2), 4 * fewest, 8 * fewest]:
+        rows = _ceil(layout.rows, bands)
+        if rows not in tried:
+            tried.add(rows)
+            yield 1, rows
+
+
+def _makespan(tasks: int, cost: float) -> float:
+    """Time for tasks of one cost on a few threads; which number of threads is not asked, for the results' sake."""
+    return cost * (_ceil(tasks, 2) * 2 + _ceil(tasks, 8) * 8) / 2
+
+
+def _tile_rows(rows: int, cost: dict[int, float], tiles: dict[int, Any]) -> int:
+    return min(tiles, key=lambda height: (_ceil(rows, height) * height * cost[height], -height))
+
+
+# Positions in the plan of a convolution
+(_N, _GROUPS, _CHANNELS, _ROWS, _HEIGHT, _WIDTH, _STEP_H, _STEP_W, _TOP, _LEFT, _PLANES, _PLANES_AT, _PITCH, _IMAGE_ROWS,
+ _REACH, _BLOCK_IMAGES, _BLOCK_ROWS, _BANDS, _MOST_ROWS, _PLANE_SIZE, _BLOCK_CHANNELS, _TILE, _PART_ROWS, _PARTS,
+ _PRODUCTS, _PRODUCTS_AT, _OUT_HEIGHT, _OUT_WIDTH, _OUT_STEP_H, _OUT_STEP_W, _RESULT_PITCH, _GROUP_STRIDE, _ROW_STRIDE,
+ _CHANNEL_STRIDE, _PANELS, _INPUTS_AT, _INPUTS, _RESULTS_AT, _RESULTS, _PACKS, _TASKS, _SIZE, _CHUNKS, _BLOCKS, _COLUMNS,
+ _ALL_COLUMNS, _TERMS, _TILE_WIDTH, _PARTIALS_AT, _GRAD_SIZE, _FIELDS) = range(51)  # fmt: skip
+# ... and of a product within it
+(_TAPS, _TAPS_AT, _ELEMENTS_AT, _P_ROWS, _P_COLUMNS, _P_ROW0, _P_COLUMN0, _PANEL, _STARTS, _STARTS_AT, _PRODUCT) = range(11)
+
+
+def _append(plan: list[int], values: Any) -> int:
+    at = len(plan)
+    plan.extend(values)
+    return at
+
+
+_Plan = tuple[np.ndarray, tuple[int, int], int]  # the fields, the tasks of the two stages, the scratch's size
+
+
+@lru_cache(maxsize=1024)
+def _convolve_plan(layout: _Layout, n, groups, channels, rows, out, out_step, strides, itemsize, threads) -> _Plan:
+    """The plan of ``_convolve``.
+
+    Args:
+        layout: planes and products.
+        n, groups, channels, rows: images, groups, and source and target channels per group.
+        out, out_step: the target's height and width, and the distance of one product's pixels in it.
+        strides: of the weight, from one group, target channel and source channel to the next.
+        itemsize: bytes of an element.
+        threads: how many there can be; decides the scratch, not the partition.
+    """
+    lanes = simd.VECTOR_BITS // 8 // itemsize
+    height = _tile_rows(rows, _FMA_COST, _FMA)
+    tile = _FMA[height] * lanes
+    terms = sum(len(p.taps) for p in layout.products)
+    planes = max(1, len(layout.planes))
+    row_blocks = _ceil(rows, height)
+    best = None
+    for parts in (1, 2, 3, 4, 6, 8, 16, 32, 64):
+        part_blocks = _ceil(row_blocks, parts)
+        if parts > 1 and (part_blocks * height < 16 or _ceil(row_blocks, part_blocks) != parts):
+            continue
+        if part_blocks * height > _RESULT_ROWS and part_blocks > 1:
+            continue
+        most = min(_SCRATCH_BYTES // itemsize // (min(channels, 32) * planes + 1),
+                   _RESULT_BYTES // itemsize // (part_blocks * height * len(layout.products)), 4096)
+        for images, band in _partitions(layout, n, max(most, tile)):
+            tiles = [len(_tile_starts(layout, p, images, band, tile)) for p in layout.products]
+            size = layout.plane_size(images, band, tile, lanes)
+            multiply = sum(t * (len(p.taps) * channels * tile / lanes * height / 2 * _FMA_COST[height] + 30)
+                           for t, p in zip(tiles, layout.products, strict=True)) * part_blocks
+            copy = channels * planes * size * (0.25 if layout.step_w == 1 else 1.5)
+            copy += part_blocks * height * len(layout.products) * size * (0.4 if out_step[1] == 1 else 1.5)
+            stream = part_blocks * height * channels * terms * itemsize / 16
+            tasks = _ceil(n, images) * _ceil(layout.rows, band) * groups * _ceil(row_blocks, part_blocks)
+            cost = _makespan(tasks, multiply + copy + stream + 500)
+            if best is None or cost < best[0]:
+                best = (cost, images, band, part_blocks, size)
+    assert best is not None
+    _, images, band, part_blocks, size = best
+    most = max(len(p.taps) for p in layout.products)
+    block_channels = max(1, min(channels, _SCRATCH_BYTES // itemsize // (planes * size), _DEPTH // max(1, most)))
+    block_channels = _ceil(channels, _ceil(channels, block_channels))
+    last = layout.flats(images, band, layout.columns) + tile
+    result_pitch = (_ceil(last, lanes) | 1) * lanes
+
+    f = [0] * _FIELDS
+    f[_N], f[_GROUPS], f[_CHANNELS], f[_ROWS] = n, groups, channels, rows
+    f[_HEIGHT], f[_WIDTH], f[_STEP_H], f[_STEP_W], f[_TOP], f[_LEFT] = layout[:6]
+    f[_PLANES], f[_PITCH], f[_IMAGE_ROWS], f[_REACH] = len(layout.planes), layout.pitch, layout.image_rows, layout.reach
+    f[_BLOCK_IMAGES], f[_BLOCK_ROWS], f[_BANDS], f[_MOST_ROWS] = images, band, _ceil(layout.rows, band), layout.rows
+    f[_PLANE_SIZE], f[_BLOCK_CHANNELS], f[_TILE] = size, block_channels, height
+    f[_PART_ROWS], f[_PARTS] = part_blocks * height, _ceil(row_blocks, part_blocks)
+    f[_OUT_HEIGHT], f[_OUT_WIDTH], f[_OUT_STEP_H], f[_OUT_STEP_W] = *out, *out_step
+    f[_RESULT_PITCH] = result_pitch
+    f[_GROUP_STRIDE], f[_ROW_STRIDE], f[_CHANNEL_STRIDE] = strides
+    f[_PRODUCTS] = len(layout.products)
+    f[_PANELS] = row_blocks * height * channels * terms  # packed weights of a group
+    f[_INPUTS_AT] = _ceil(groups * f[_PANELS], 16) * 16
+    f[_INPUTS] = planes * block_channels * size + 2 * lanes
+    f[_RESULTS_AT] = f[_INPUTS_AT] + threads * f[_INPUTS]
+    f[_RESULTS] = len(layout.products) * f[_PART_ROWS] * result_pitch + lanes
+    f[_SIZE] = f[_RESULTS_AT] + threads * f[_RESULTS]
+    f[_PACKS] = groups * row_blocks
+    f[_TASKS] = _ceil(n, images) * f[_BANDS] * groups * f[_PARTS]
+    f[_PLANES_AT] = _append(f, (phase for plane in layout.planes for phase in plane))
+    f[_PRODUCTS_AT] = _append(f, [0] * (_PRODUCT * len(layout.products)))
+    panel = 0
+    for i, p in enumerate(layout.products):
+        at = f[_PRODUCTS_AT] + i * _PRODUCT
+        offsets = [plane * size + row * layout.pitch + column for plane, row, column, _ in p.taps]
+        starts = _tile_starts(layout, p, images, band, tile)
+        f[at + _TAPS], f[at + _P_ROWS], f[at + _P_COLUMNS] = len(p.taps), p.rows, p.columns
+        f[at + _P_ROW0], f[at + _P_COLUMN0], f[at + _PANEL], f[at + _STARTS] = p.row0, p.column0, panel, len(starts)
+        f[at + _TAPS_AT] = _append(f, (c * planes * size + o for c in range(block_channels) for o in offsets))
+        f[at + _ELEMENTS_AT] = _append(f, (tap[3] for tap in p.taps))
+        f[at + _STARTS_AT] = _append(f, starts)
+        panel += row_blocks * height * channels * len(p.taps)
+    return np.array(f, np.int64), (f[_PACKS], f[_TASKS]), f[_SIZE]
+
+
+# -------------------------------------------------------------------------------------- CPU: forward and grad_input
+
+
+@jit
+def _read_plane(source, s0, height, width, step_h, step_w, top, left, rows, pitch, target, t0):  # type: ignore[no-untyped-def]
+    """target[t0 + r * pitch + j] = source[s0 + y * width + x] with y = r * step_h - top, x = j * step_w - left.
+
+    Zero where (y, x) lies outside of the source. Writes up to a vector more than the rows.
+    """
+    for r in range(rows):
+        y = r * step_h - top
+        at = t0 + r * pitch
+        if y < 0 or y >= height:
+            simd.read_row(pitch, source, s0, 0, 0, target, at)
+        elif step_w == 1:
+            simd.read_row(pitch, source, s0 + y * width - left, left, left + width, target, at)
+        else:
+            low = min(pitch, max(0, -(-left // step_w)))
+            high = min(pitch, max(low, -(-(width + left) // step_w)))
+            simd.read_row(low, source, s0, 0, 0, target, at)
+            first = s0 + y * width - left
+            for j in range(low, high):
+                target[np.uint64(at + j)] = source[np.uint64(first + j * step_w)]
+            simd.read_row(pitch - high, source, s0, 0, 0, target, at + high)
+
+
+@jit
+def _read_channels(source, plan, first_image, images, first_channel, channels, band, rows, target, t0):  # type: ignore[no-untyped-def]
+    """Copy some channels of some images, the rows that a band of results needs, into their planes."""
+    pitch, size, image = plan[_PITCH], plan[_PLANE_SIZE], plan[_IMAGE_ROWS] * plan[_PITCH]
+    all_channels, pixels = plan[_GROUPS] * plan[_CHANNELS], plan[_HEIGHT] * plan[_WIDTH]
+    for c in range(channels):
+        for p in range(plan[_PLANES]):
+            at = t0 + (c * plan[_PLANES] + p) * size
+            down, across = plan[plan[_PLANES_AT] + 2 * p], plan[plan[_PLANES_AT] + 2 * p + 1]
+            top, left = plan[_TOP] - down - band * plan[_STEP_H], plan[_LEFT] - across
+            count = 0
+            for i in range(images):
+                s0 = ((first_image + i) * all_channels + first_channel + c) * pixels
+                count = rows + plan[_REACH] if i == images - 1 else plan[_IMAGE_ROWS]
+                _read_plane(source, s0, plan[_HEIGHT], plan[_WIDTH], plan[_STEP_H], plan[_STEP_W], top, left, count,
+                            pitch, target, at + i * image)  # fmt: skip
+            end = (images - 1) * image + count * pitch
+            simd.read_row(size - end, source, 0, 0, 0, target, at + end)
+
+
+# Compiled functions take their tiles from names of the module; four heights need no fifth name but share one.
+_HEIGHT_0, _HEIGHT_1, _HEIGHT_2, _HEIGHT_3, _HEIGHT_4 = ([*_FMA] + [1])[:5]
+_fma_0, _fma_1, _fma_2, _fma_3, _fma_4 = (
+    simd.fma_tile(height, _FMA[height]) for height in (_HEIGHT_0, _HEIGHT_1, _HEIGHT_2, _HEIGHT_3, _HEIGHT_4)
+)
+_dot_0, _dot_1, _dot_2, _dot_3, _dot_4 = (
+    simd.dot_tile(height, _DOT[height]) for height in (_HEIGHT_0, _HEIGHT_1, _HEIGHT_2, _HEIGHT_3, _HEIGHT_4)
+)
+
+
+@jit
+def _multiply(rows, blocks, k, a, a0, panel, b0, taps, t0, c0, ldc, accumulate):  # type: ignore[no-untyped-def]
+    """``fma_tile`` for a few blocks of rows, whose packed weights lie ``panel`` apart; a, b and c are one scratch."""
+    for i in range(blocks):
+        left, right = a0 + i * panel, c0 + i * rows * ldc
+        if rows == _HEIGHT_0:
+            _fma_0(k, a, left, a, b0, taps, t0, a, right, ldc, accumulate)
+        elif rows == _HEIGHT_1:
+            _fma_1(k, a, left, a, b0, taps, t0, a, right, ldc, accumulate)
+        elif rows == _HEIGHT_2:
+            _fma_2(k, a, left, a, b0, taps, t0, a, right, ldc, accumulate)
+        elif rows == _HEIGHT_3:
+            _fma_3(k, a, left, a, b0, taps, t0, a, right, ldc, accumulate)
+        else:
+            _fma_4(k, a, left, a, b0, taps, t0, a, right, ldc, accumulate)
+
+
+@jit
+def _pack(weight, plan, scratch, block):  # type: ignore[no-untyped-def]
+    """Pack a block of rows of one group: [product][row block][channel][tap][row], zeros for the rows that fill up."""
+    height, rows, channels = plan[_TILE], plan[_ROWS], plan[_CHANNELS]
+    blocks = (rows + height - 1) // height
+    group, b = block // blocks, block % blocks
+    for p in range(plan[_PRODUCTS]):
+        at = plan[_PRODUCTS_AT] + p * _PRODUCT
+        taps, elements = plan[at + _TAPS], plan[at + _ELEMENTS_AT]
+        panel = group * plan[_PANELS] + plan[at + _PANEL] + b * height * channels * taps
+        for r in range(height):
+            row = b * height + r
+            first = group * plan[_GROUP_STRIDE] + row * plan[_ROW_STRIDE]
+            to = panel + r
+            for c in range(channels):
+                for t in range(taps):
+                    value = weight.dtype.type(0)
+                    if row < rows:
+                        value = weight[np.uint64(first + c * plan[_CHANNEL_STRIDE] + plan[np.uint64(elements + t)])]
+                    scratch[np.uint64(to)] = value
+                    to += height
+
+
+@jit
+def _convolve_block(source, bias, target, scratch, plan, task, inputs, results):  # type: ignore[no-untyped-def]
+    """One task: the results of some rows (target channels) of one group, on some images or a band of rows of one."""
+    part, rest = task % plan[_PARTS], task // plan[_PARTS]
+    group, rest = rest % plan[_GROUPS], rest // plan[_GROUPS]
+    band, first_image = rest % plan[_BANDS] * plan[_BLOCK_ROWS], rest // plan[_BANDS] * plan[_BLOCK_IMAGES]
+    images = min(plan[_BLOCK_IMAGES], plan[_N] - first_image)
+    band_rows = min(plan[_BLOCK_ROWS], plan[_MOST_ROWS] - band)
+    channels, all_rows, height = plan[_CHANNELS], plan[_ROWS], plan[_TILE]
+    row0 = part * plan[_PART_ROWS]
+    rows = min(plan[_PART_ROWS], all_rows - row0)
+    blocks = (rows + height - 1) // height
+    image, pitch, result_pitch = plan[_IMAGE_ROWS] * plan[_PITCH], plan[_PITCH], plan[_RESULT_PITCH]
+    for c0 in range(0, channels, plan[_BLOCK_CHANNELS]):
+        depth = min(plan[_BLOCK_CHANNELS], channels - c0)
+        _read_channels(source, plan, first_image, images, group * channels + c0, depth, band, band_rows, scratch, inputs)
+        for p in range(plan[_PRODUCTS]):
+            at = plan[_PRODUCTS_AT] + p * _PRODUCT
+            taps = plan[at + _TAPS]
+            here = min(band_rows, plan[at + _P_ROWS] - band)
+            end = (images - 1) * image + (here - 1) * pitch + plan[at + _P_COLUMNS] if here > 0 else 0
+            panel = height * channels * taps
+            left = group * plan[_PANELS] + plan[at + _PANEL] + row0 // height * panel + c0 * taps * height
+            result = results + p * plan[_PART_ROWS] * result_pitch
+            for s in range(plan[at + _STARTS]):
+                q = plan[plan[at + _STARTS_AT] + s]
+                if q >= end:
+                    break
+                _multiply(height, blocks, depth * taps, scratch, left, panel, inputs + q, plan, plan[at + _TAPS_AT],
+                          result + q, result_pitch, c0)  # fmt: skip
+    for p in range(plan[_PRODUCTS]):
+        at = plan[_PRODUCTS_AT] + p * _PRODUCT
+        here = min(band_rows, plan[at + _P_ROWS] - band)
+        columns, step = plan[at + _P_COLUMNS], plan[_OUT_STEP_W]
+        for r in range(rows):
+            o = group * all_rows + row0 + r
+            shift = target.dtype.type(0)
+            if bias.size:
+                shift = bias[np.uint64(o)]
+            for i in range(images):
+                pixels = ((first_image + i) * plan[_GROUPS] * all_rows + o) * plan[_OUT_HEIGHT]
+                first = results + (p * plan[_PART_ROWS] + r) * result_pitch + i * image
+                for y in range(here):
+                    s0 = first + y * pitch
+                    t0 = (pixels + plan[at + _P_ROW0] + (band + y) * plan[_OUT_STEP_H]) * plan[_OUT_WIDTH] + plan[
+                        at + _P_COLUMN0
+                    ]
+                    if step == 1:
+                        simd.write_row(columns, scratch, s0, shift, target, t0)
+                    else:
+                        for j in range(columns):
+                            target[np.uint64(t0 + j * step)] = scratch[np.uint64(s0 + j)] + shift
+
+
+@jit
+def _convolve(stage, i, thread, source, weight, bias, target, scratch, plan):  # type: ignore[no-untyped-def]
+    """Stage 0 packs the weight, stage 1 multiplies."""
+    if stage == 0:
+        _pack(weight, plan, scratch, i)
+    else:
+        inputs = plan[_INPUTS_AT] + thread * plan[_INPUTS]
+        results = plan[_RESULTS_AT] + thread * plan[_RESULTS]
+        _convolve_block(source, bias, target, scratch, plan, i, inputs, results)
+
+
+def _run(body, source, weight, bias, target, plan):
+    """Run a body on flat views of its arrays."""
+    fields, tasks, size = plan
+    scratch = empty((size,), target.dtype)
+    run_stages(body, tasks, source.reshape(-1), weight.reshape(-1), bias, target.reshape(-1), scratch, fields)
+
+
+def _conv2d_forward_cpu(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
+    plan = _forward_plan(x.shape, weight.shape, y.shape, (sh, sw, pt, pl, dh, dw), groups, x.itemsize)
+    if plan is not None:
+        _run(_convolve, x, weight, bias, y, plan)
+
+
+@lru_cache(maxsize=1024)
+def _forward_plan(x, weight, y, options, groups, itemsize):
+    n, channels, h, w = x
+    out, per_group, kh, kw = weight
+    if 0 in y:
+        return None
+    layout = _forward_layout(h, w, kh, kw, *y[2:], *options)
+    rows, terms = out // groups, kh * kw
+    strides = (rows * per_group * terms, per_group * terms, terms)
+    merged = layout.width != w  # a 1x1 kernel's pixels in one row
+    return _convolve_plan(
+        layout, n, groups, per_group, rows, (1, h * w) if merged else y[2:], (1, 1), strides, itemsize,
+        numba.config.NUMBA_NUM_THREADS,
+    )
+
+
+def _conv2d_grad_input_cpu(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
+    plan = _grad_input_plan(dy.shape, weight.shape, dx.shape, (sh, sw, pt, pl, dh, dw), groups, dy.itemsize)
+    if plan is not None:
+        _run(_convolve, dy, weight, np.empty(0, dx.dtype), dx, plan)
+
+
+@lru_cache(maxsize=1024)
+def _grad_input_plan(dy, weight, dx, options, groups, itemsize):
+    n, _, h, w = dx
+    out, per_group, kh, kw = weight
+    if 0 in dx:
+        return None
+    layout = _grad_input_layout(h, w, kh, kw, *dy[2:], *options)
+    channels, terms = out // groups, kh * kw
+    strides = (channels * per_group * terms, terms, per_group * terms)
+    merged = layout.width != dy[3]
+    return _convolve_plan(
+        layout, n, groups, channels, per_group, (1, h * w) if merged else (h, w), options[:2], strides, itemsize,
+        numba.config.NUMBA_NUM_THREADS,
+    )
+
+
+# ------------------------------------------------------------------------------------- CPU: grad_weight and grad_bias
+
+_WEIGHT_ROWS = 96  # output channels of one task at most
+_ROW_BYTES = 32 << 10  # of the rows of dy of one tile: they stay in the L1 cache while all of x passes by
+_PARTIALS = 1 << 22  # elements of partial sums at most
+_WEIGHT_TASKS = 16
+
+
+@lru_cache(maxsize=1024)
+def _grad_weight_plan(dy, x, weight, options, groups, itemsize):
+    """The plan of ``_weigh``: rows are output channels, columns the elements of some input channels' kernels."""
+    n, _, h, w = x
+    out, per_group, kh, kw = weight
+    if 0 in dy or 0 in weight or 0 in x:
+        return None
+    layout = _forward_layout(h, w, kh, kw, *dy[2:], *options)
+    product = layout.products[0]
+    rows, terms, planes = out // groups, kh * kw, len(layout.planes)
+    lanes = simd.VECTOR_BITS // 8 // itemsize
+    height = _tile_rows(rows, _DOT_COST, _DOT)
+    row_blocks = _ceil(rows, height)
+    most = min(4096, _ROW_BYTES // itemsize // height)
+    best = None
+    for images, band in _partitions(layout, n, most):
+        size = layout.plane_size(images, band, lanes, lanes)
+        steps = _ceil(layout.flats(images, band, layout.columns), lanes)
+        multiply = row_blocks * per_group * terms * (steps * height / 2 + 60 / _DOT[height]) * _DOT_COST[height]
+        copy = (per_group * planes * (0.25 if layout.step_w == 1 else 1.5) + rows * 0.25) * size
+        blocks = _ceil(n, images) * _ceil(layout.rows, band)
+        cost = _makespan(blocks, multiply + copy + 500)
+        if best is None or cost < best[0]:
+            best = (cost, images, band, size, blocks)
+    assert best is not None
+    _, images, band, size, blocks = best
+    part_blocks = _ceil(row_blocks, _ceil(row_blocks * height, _WEIGHT_ROWS))
+    while part_blocks > 1 and groups * _ceil(row_blocks, part_blocks) * blocks < _WEIGHT_TASKS // 2:
+        part_blocks = _ceil(part_blocks, 2)
+    parts = _ceil(row_blocks, part_blocks)
+    block_channels = max(1, min(per_group, _SCRATCH_BYTES * 3 // 4 // itemsize // (planes * size)))
+    block_channels = _ceil(per_group, _ceil(per_group, block_channels))
+    columns = _ceil(block_channels * terms, _DOT[height]) * _DOT[height]
+    all_columns = columns * _ceil(per_group, block_channels)
+    chunks = max(1, min(blocks, _WEIGHT_TASKS // (groups * parts), _PARTIALS // (out * all_columns)))
+
+    f = [0] * _FIELDS
+    f[_N], f[_GROUPS], f[_CHANNELS], f[_ROWS] = n, groups, per_group, rows
+    f[_HEIGHT], f[_WIDTH], f[_STEP_H], f[_STEP_W], f[_TOP], f[_LEFT] = layout[:6]
+    f[_PLANES], f[_PITCH], f[_IMAGE_ROWS], f[_REACH] = planes, layout.pitch, layout.image_rows, layout.reach
+    f[_BLOCK_IMAGES], f[_BLOCK_ROWS], f[_BANDS], f[_MOST_ROWS] = images, band, _ceil(layout.rows, band), layout.rows
+    f[_PLANE_SIZE], f[_BLOCK_CHANNELS], f[_TILE] = size, block_channels, height
+    f[_PART_ROWS], f[_PARTS] = part_blocks * height, parts
+    f[_OUT_HEIGHT], f[_OUT_WIDTH] = product.rows, product.columns
+    f[_CHUNKS], f[_BLOCKS], f[_COLUMNS], f[_ALL_COLUMNS], f[_TERMS] = chunks, blocks, columns, all_columns, terms
+    f[_TILE_WIDTH] = _DOT[height]
+    f[_INPUTS] = planes * block_channels * size + 2 * lanes
+    f[_RESULTS_AT] = numba.config.NUMBA_NUM_THREADS * f[_INPUTS]
+    f[_GRAD_SIZE] = (_ceil(layout.flats(images, band, layout.columns), lanes) | 1) * lanes
+    f[_RESULTS] = part_blocks * height * f[_GRAD_SIZE] + 2 * lanes
+    f[_PARTIALS_AT] = f[_RESULTS_AT] + numba.config.NUMBA_NUM_THREADS * f[_RESULTS]
+    f[_TASKS] = chunks * groups * parts
+    f[_SIZE] = f[_PARTIALS_AT] + f[_TASKS] * f[_PART_ROWS] * all_columns
+    f[_PLANES_AT] = _append(f, (phase for plane in layout.planes for phase in plane))
+    offsets = [plane * size + row * layout.pitch + column for plane, row, column, _ in product.taps]
+    taps = [c * planes * size + o for c in range(block_channels) for o in offsets]
+    f[_PRODUCTS_AT] = _append(f, taps + [0] * (columns - len(taps)))
+    return np.array(f, np.int64), (f[_TASKS], out), f[_SIZE]
+
+
+@jit
+def _dots(rows, blocks, width, k, a, a0, lda, b0, taps, t0, columns, c0, ldc):  # type: ignore[no-untyped-def]
+    """``dot_tile`` for blocks of rows and all columns; a, b and c are one scratch."""
+    for i in range(blocks):
+        left = a0 + i * rows * lda
+        for j in range(0, columns, width):
+            to, tap = c0 + i * rows * ldc + j, t0 + j
+            if rows == _HEIGHT_0:
+                _dot_0(k, a, left, lda, a, b0, taps, tap, a, to, ldc)
+            elif rows == _HEIGHT_1:
+                _dot_1(k, a, left, lda, a, b0, taps, tap, a, to, ldc)
+            elif rows == _HEIGHT_2:
+                _dot_2(k, a, left, lda, a, b0, taps, tap, a, to, ldc)
+            elif rows == _HEIGHT_3:
+                _dot_3(k, a, left, lda, a, b0, taps, tap, a, to, ldc)
+            else:
+                _dot_4(k, a, left, lda, a, b0, taps, tap, a, to, ldc)
+
+
+@jit
+def _weigh_chunk(x, dy, scratch, plan, task, inputs, grads):  # type: ignore[no-untyped-def]
+    """One task: the partial sums of some rows (output channels) of one group over one chunk of the blocks of pixels."""
+    part, rest = task % plan[_PARTS], task // plan[_PARTS]
+    group, chunk = rest % plan[_GROUPS], rest // plan[_GROUPS]
+    channels, all_rows, height, size = plan[_CHANNELS], plan[_ROWS], plan[_TILE], plan[_GRAD_SIZE]
+    row0 = part * plan[_PART_ROWS]
+    rows = min(plan[_PART_ROWS], all_rows - row0)
+    blocks = (rows + height - 1) // height
+    image, pitch, columns = plan[_IMAGE_ROWS] * plan[_PITCH], plan[_PITCH], plan[_ALL_COLUMNS]
+    out_height, out_width = plan[_OUT_HEIGHT], plan[_OUT_WIDTH]
+    partials = plan[_PARTIALS_AT] + task * plan[_PART_ROWS] * columns
+    for i in range(plan[_PART_ROWS] * columns):
+        scratch[np.uint64(partials + i)] = 0
+    for block in range(chunk * plan[_BLOCKS] // plan[_CHUNKS], (chunk + 1) * plan[_BLOCKS] // plan[_CHUNKS]):
+        band, first_image = block % plan[_BANDS] * plan[_BLOCK_ROWS], block // plan[_BANDS] * plan[_BLOCK_IMAGES]
+        images = min(plan[_BLOCK_IMAGES], plan[_N] - first_image)
+        band_rows = min(plan[_BLOCK_ROWS], plan[_MOST_ROWS] - band)
+        k = (images - 1) * image + (band_rows - 1) * pitch + out_width
+        for r in range(rows):
+            at = grads + r * size
+            for i in range(images):
+                s0 = (((first_image + i) * plan[_GROUPS] + group) * all_rows + row0 + r) * out_height * out_width
+                count = band_rows if i == images - 1 else plan[_IMAGE_ROWS]
+                _read_plane(dy, s0 + band * out_width, band_rows, out_width, 1, 1, 0, 0, count, pitch, scratch,
+                            at + i * image)  # fmt: skip
+            end = (images - 1) * image + band_rows * pitch
+            simd.read_row(size - end, dy, 0, 0, 0, scratch, at + end)
+        for c0 in range(0, channels, plan[_BLOCK_CHANNELS]):
+            depth = min(plan[_BLOCK_CHANNELS], channels - c0)
+            _read_channels(x, plan, first_image, images, group * channels + c0, depth, band, band_rows, scratch, inputs)
+            to = partials + c0 // plan[_BLOCK_CHANNELS] * plan[_COLUMNS]
+            _dots(height, blocks, plan[_TILE_WIDTH], k, scratch, grads, size, inputs, plan, plan[_PRODUCTS_AT], depth * plan[_TERMS], to,
+                  columns)  # fmt: skip
+
+
+@jit
+def _add_partials(dweight, scratch, plan, o):  # type: ignore[no-untyped-def]
+    """Sum one output channel's partial sums, chunk after chunk."""
+    group, row = o // plan[_ROWS], o % plan[_ROWS]
+    terms, columns = plan[_TERMS], plan[_ALL_COLUMNS]
+    for chunk in range(plan[_CHUNKS]):
+        task = (chunk * plan[_GROUPS] + group) * plan[_PARTS] + row // plan[_PART_ROWS]
+        first = plan[_PARTIALS_AT] + (task * plan[_PART_ROWS] + row % plan[_PART_ROWS]) * columns
+        for c0 in range(0, plan[_CHANNELS], plan[_BLOCK_CHANNELS]):
+            count = min(plan[_BLOCK_CHANNELS], plan[_CHANNELS] - c0) * terms
+            s0 = first + c0 // plan[_BLOCK_CHANNELS] * plan[_COLUMNS]
+            t0 = (o * plan[_CHANNELS] + c0) * terms
+            if chunk == 0:
+                for i in range(count):
+                    dweight[np.uint64(t0 + i)] = scratch[np.uint64(s0 + i)]
+            else:
+                for i in range(count):
+                    dweight[np.uint64(t0 + i)] += scratch[np.uint64(s0 + i)]
+
+
+@jit
+def _weigh(stage, i, thread, x, dy, bias, dweight, scratch, plan):  # type: ignore[no-untyped-def]
+    """Stage 0 makes partial sums, stage 1 adds them up."""
+    if stage == 0:
+        _weigh_chunk(x, dy, scratch, plan, i, thread * plan[_INPUTS], plan[_RESULTS_AT] + thread * plan[_RESULTS])
+    else:
+        _add_partials(dweight, scratch, plan, i)
+
+
+def _conv2d_grad_weight_cpu(dy, x, dweight, sh, sw, pt, pl, dh, dw, groups):
+    plan = _grad_weight_plan(dy.shape, x.shape, dweight.shape, (sh, sw, pt, pl, dh, dw), groups, dy.itemsize)
+    if plan is None:
+        dweight[...] = 0
+    else:
+        _run(_weigh, x, dy, np.empty(0, dy.dtype), dweight, plan)
+
+
+_BIAS_CHUNKS = 16
+
+
+@jit(parallel=True)
+def _sum_channels(dy, dbias, partials):  # type: ignore[no-untyped-def]
+    """Sums over chunks of the images in float64, then over the chunks."""
+    n, channels, pixels = dy.shape
+    for chunk in prange(_BIAS_CHUNKS):
+        for o in range(channels):
+            total = 0.0
+            for i in range(chunk * n // _BIAS_CHUNKS, (chunk + 1) * n // _BIAS_CHUNKS):
+                row = dy[i, o]
+                for j in range(pixels):
+                    total += row[j]
+            partials[chunk, o] = total
+    for o in range(channels):
+        total = 0.0
+        for chunk in range(_BIAS_CHUNKS):
+            total += partials[chunk, o]
+        dbias[o] = total
+
+
+def _conv2d_grad_bias_cpu(dy, dbias):
+    n, out, oh, ow = dy.shape
+    if dy.size == 0:
+        dbias[...] = 0
+    elif n >= _BIAS_CHUNKS or oh * ow == 1:
+        _sum_channels(dy.reshape(n, out, oh * ow), dbias, np.empty((_BIAS_CHUNKS, out)))
+    else:
+        _sum_channels(dy.reshape(n, out, oh * ow), dbias, np.empty((_BIAS_CHUNKS, out)))
+
+
+conv2d_forward = Kernel("conv2d_forward", reference=conv2d_forward_reference, cpu=_conv2d_forward_cpu, cuda=None)
+conv2d_grad_input = Kernel("conv2d_grad_input", reference=conv2d_grad_input_reference, cpu=_conv2d_grad_input_cpu, cuda=None)
+conv2d_grad_weight = Kernel("conv2d_grad_weight", reference=conv2d_grad_weight_reference, cpu=_conv2d_grad_weight_cpu, cuda=None)
+conv2d_grad_bias = Kernel("conv2d_grad_bias", reference=conv2d_grad_bias_reference, cpu=_conv2d_grad_bias_cpu, cuda=None)

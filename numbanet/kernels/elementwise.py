@@ -1,0 +1,503 @@
+"""Elementwise kernels: each output element from the elements at its own place.
+
+Contract::
+
+    name(a, b, out)               out = f(a, b); a and b broadcast to out.shape (NumPy's rule, any ndim, also 0)
+    name(a, out)                  out = f(a); one shape
+    where(condition, a, b, out)   out = a where condition, else b; one shape; condition is bool
+    clamp(a, out, low, high)      out = a limited to [low, high]; high wins where low > high; NaN passes
+    axpy(a, out, alpha)           out += alpha * a; one shape
+    cast(a, out)                  out = a, converted to out's dtype; one shape
+    fill(out, value)              out = value
+
+The caller allocates ``out`` and has promoted a and b to one dtype: out's, or bool for comparisons and logic. ``out``
+is overwritten (``axpy`` accumulates) and may be an input of the same shape. Floats and integers. NaN goes through
+everything arithmetic, through maximum and minimum too; ``remainder`` and ``floor_divide`` round down (Python's sign
+rule); integer division by zero gives 0 and is the caller's to refuse. ``round`` takes ties to even.
+
+Every kernel here is made from one function of plain numbers by ``_unary`` or ``_binary``, which build both twins
+around it. The function's last argument, ``number``, is the operands' type: constants are written ``number(1)``, since a
+bare ``1.0`` would turn float32 arithmetic into float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from numbanet.devices import cuda, is_cuda_array
+from numbanet.kernels import launch
+from numbanet.kernels.index import exp_, expm1_, log_, read, scalar, write
+from numbanet.kernels.index import tanh_ as _tanh_cpu
+from numbanet.kernels.kernel import Kernel, jit
+
+CHUNK = 1 << 13  # elements of one task: 32 KiB of float32, small enough to share out, large enough to hide its start
+
+_cuda_kernels: list[tuple[Any, str]] = []
+
+
+# ---------------------------------------------------------------------------------------------- broadcasting
+
+
+@lru_cache(maxsize=4096)
+def _levels(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """The fewest nested loops that walk ``out``, outermost first: (count, stride in a, stride in b) for each.
+
+    Neighbouring dimensions melt into one where both inputs run on without a jump; a broadcast input has stride 0.
+    """
+    levels: list[tuple[int, int, int]] = []
+    step_a = step_b = 1
+    for axis in range(1, len(out) + 1):
+        count = out[-axis]
+        size_a = a[-axis] if axis <= len(a) else 1
+        size_b = b[-axis] if axis <= len(b) else 1
+        if count > 1:
+            level = (count, step_a if size_a > 1 else 0, step_b if size_b > 1 else 0)
+            if levels and all(level[k] == levels[-1][k] * levels[-1][0] for k in (1, 2)):
+                level = (count * levels[-1][0], *levels.pop()[1:])
+            levels.append(level)
+        step_a *= size_a
+        step_b *= size_b
+    return levels[::-1]
+
+
+def _broadcast(
+    flat: Callable[..., None], rows: Callable[..., None], line: Callable[[Callable[..., None], int], Any]
+) -> Callable[..., None]:
+    """The launcher ``(a, b, out)`` over a kernel for equal shapes and scalars, and one for up to four loops."""
+
+    def launcher(a: Any, b: Any, out: Any) -> None:
+        n = out.size
+        if n == 0:
+            return
+        if (a.size == n or a.size == 1) and (b.size == n or b.size == 1):
+            line(flat, n)(a.reshape(-1), b.reshape(-1), out.reshape(-1), int(a.size == n), int(b.size == n))
+            return
+        levels = _levels(a.shape, b.shape, out.shape)
+        if len(levels) > 4:  # rare: walk the leading dimension here
+            a = a.reshape((1,) * (out.ndim - a.ndim) + a.shape)
+            b = b.reshape((1,) * (out.ndim - b.ndim) + b.shape)
+            for i in range(out.shape[0]):
+                launcher(a[i if a.shape[0] > 1 else 0], b[i if b.shape[0] > 1 else 0], out[i])
+            return
+        (_, a0, b0), (d1, a1, b1), (d2, a2, b2), (d3, a3, b3) = [(1, 0, 0)] * (4 - len(levels)) + levels
+        line(rows, n)(
+            a.reshape(-1), b.reshape(-1), out.reshape(-1), d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3
+        )
+
+    return launcher
+
+
+def _on_cpu(kernel: Callable[..., None], n: int) -> Callable[..., None]:
+    return kernel
+
+
+def _on_cuda(kernel: Any, n: int) -> Callable[..., None]:
+    return kernel[launch.line(n)]
+
+
+# ---------------------------------------------------------------------------------------------- the two factories
+
+
+def _reference(function: Callable[..., Any]) -> Callable[..., None]:
+    """A reference kernel from a NumPy function."""
+
+    def reference(*arrays: np.ndarray) -> None:
+        *inputs, out = arrays
+        with np.errstate(all="ignore"):
+            out[...] = function(*inputs)
+
+    return reference
+
+
+def _unary(
+    name: str,
+    numpy: Callable[..., Any],
+    f: Callable[..., Any],
+    f_cuda: Callable[..., Any] | None = None,
+    result: str = "float32",
+) -> Kernel:
+    """The kernel ``name(a, out)`` with out = f(a); ``f_cuda`` where CUDA's own function is the better one."""
+    f = scalar(f)
+    on_cuda = f if f_cuda is None else scalar(f_cuda)
+
+    @jit(parallel=True, name=f"{name}_flat")
+    def flat(a, out):  # type: ignore[no-untyped-def]
+        number = a.dtype.type
+        for i in prange(out.size):
+            write(out, i, f(read(a, i), number))
+
+    @cuda.jit
+    def flat_cuda(a, out):  # type: ignore[no-untyped-def]
+        i = cuda.grid(1)
+        if i < out.size:
+            out[i] = on_cuda(a[i], a.dtype.type)
+
+    def cpu(a: Any, out: Any) -> None:
+        flat(a.reshape(-1), out.reshape(-1))
+
+    def cuda_(a: Any, out: Any) -> None:
+        if out.size:
+            flat_cuda[launch.line(out.size)](a.reshape(-1), out.reshape(-1))
+
+    _cuda_kernels.append((flat_cuda, f"void(float32[::1], {result}[::1])"))
+    return Kernel(name, reference=_reference(numpy), cpu=cpu, cuda=cuda_)
+
+
+def _binary(name: str, numpy: Callable[..., Any], f: Callable[..., Any], result: str = "float32") -> Kernel:
+    """The kernel ``name(a, b, out)`` with out = f(a, b) and broadcasting."""
+    f = scalar(f)
+
+    @jit(name=f"{name}_segment")
+    def segment(a, a0, sa, b, b0, sb, out, o0, n):  # type: ignore[no-untyped-def]
+        number = a.dtype.type
+        if sa == 0:
+            left = read(a, a0)
+            for i in range(n):
+                write(out, o0 + i, f(left, read(b, b0 + i), number))
+        elif sb == 0:
+            right = read(b, b0)
+            for i in range(n):
+                write(out, o0 + i, f(read(a, a0 + i), right, number))
+        else:
+            for i in range(n):
+                write(out, o0 + i, f(read(a, a0 + i), read(b, b0 + i), number))
+
+    @jit(parallel=True, name=f"{name}_flat")
+    def flat(a, b, out, sa, sb):  # type: ignore[no-untyped-def]
+        n = out.size
+        for task in prange((n + CHUNK - 1) // CHUNK):
+            start = np.int64(task) * CHUNK
+            segment(a, start * sa, sa, b, start * sb, sb, out, start, min(CHUNK, n - start))
+
+    @jit(parallel=True, name=f"{name}_rows")
+    def rows(a, b, out, d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3):  # type: ignore[no-untyped-def]
+        """Rows of d3 elements; a task is a block of short rows or a piece of a long one."""
+        total = out.size // d3
+        block = max(1, CHUNK // d3)
+        piece = min(d3, CHUNK)
+        pieces = (d3 + piece - 1) // piece
+        for task in prange(((total + block - 1) // block) * pieces):
+            first = np.int64(task) // pieces * block
+            start = np.int64(task) % pieces * piece
+            n = min(piece, d3 - start)
+            for row in range(first, min(first + block, total)):
+                i = row // (d1 * d2)
+                j = row // d2 % d1
+                k = row % d2
+                in_a = i * a0 + j * a1 + k * a2 + start * a3
+                in_b = i * b0 + j * b1 + k * b2 + start * b3
+                segment(a, in_a, a3, b, in_b, b3, out, row * d3 + start, n)
+
+    @cuda.jit
+    def flat_cuda(a, b, out, sa, sb):  # type: ignore[no-untyped-def]
+        i = cuda.grid(1)
+        if i < out.size:
+            out[i] = f(a[i * sa], b[i * sb], a.dtype.type)
+
+    @cuda.jit
+    def rows_cuda(a, b, out, d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3):  # type: ignore[no-untyped-def]
+        place = cuda.grid(1)
+        if place < out.size:
+            row = place // d3
+            i = row // (d1 * d2)
+            j = row // d2 % d1
+            k = row % d2
+            m = place - row * d3
+            left = a[i * a0 + j * a1 + k * a2 + m * a3]
+            right = b[i * b0 + j * b1 + k * b2 + m * b3]
+            out[place] = f(left, right, a.dtype.type)
+
+    arrays = f"float32[::1], float32[::1], {result}[::1]"
+    _cuda_kernels.append((flat_cuda, f"void({arrays}, int64, int64)"))
+    _cuda_kernels.append((rows_cuda, f"void({arrays}{', int64' * 11})"))
+    return Kernel(
+        name,
+        reference=_reference(numpy),
+        cpu=_broadcast(flat, rows, _on_cpu),
+        cuda=_broadcast(flat_cuda, rows_cuda, _on_cuda),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- the functions
+# The few that need more than one line, or differ between the devices, stand here; the others in the table itself.
+
+
+def _power(a, b, number):  # type: ignore[no-untyped-def]
+    return a**b
+
+
+def _maximum(a, b, number):  # type: ignore[no-untyped-def]
+    return a if (a > b) | (a != a) else b
+
+
+def _minimum(a, b, number):  # type: ignore[no-untyped-def]
+    return a if (a < b) | (a != a) else b
+
+
+def _sign(x, number):  # type: ignore[no-untyped-def]
+    return x if x != x else number(x > number(0)) - number(x < number(0))
+
+
+def _rsqrt(x, number):  # type: ignore[no-untyped-def]
+    # LLVM may turn 1 / sqrt(x) into an estimate and a Newton step, which makes NaN of the two ends
+    root = number(1) / math.sqrt(x)
+    return number(0) if x == number(math.inf) else number(math.inf) if x == number(0) else root
+
+
+@scalar
+def _floor_of(x, number):  # type: ignore[no-untyped-def]
+    """The largest whole number <= x, by conversion and back; from 2**52 on (and for NaN) x is whole, or itself."""
+    whole = number(np.int64(x)) if abs(x) < number(4503599627370496) else x
+    return whole - number(1) if whole > x else whole
+
+
+def _floor(x, number):  # type: ignore[no-untyped-def]
+    return _floor_of(x, number)
+
+
+def _ceil(x, number):  # type: ignore[no-untyped-def]
+    return -_floor_of(-x, number)
+
+
+def _round(x, number):  # type: ignore[no-untyped-def]
+    below = _floor_of(x, number)
+    odd = below - number(2) * _floor_of(below * number(0.5), number)
+    above = x - below
+    return below + number(1) if (above > number(0.5)) | ((above == number(0.5)) & (odd == number(1))) else below
+
+
+# --------------------------------------------------------------------------------------------------- the table
+# fmt: off
+
+add           = _binary("add",           np.add,           lambda a, b, number: a + b)
+subtract      = _binary("subtract",      np.subtract,      lambda a, b, number: a - b)
+multiply      = _binary("multiply",      np.multiply,      lambda a, b, number: a * b)
+divide        = _binary("divide",        np.divide,        lambda a, b, number: a / b)
+power         = _binary("power",         np.power,         _power)
+maximum       = _binary("maximum",       np.maximum,       _maximum)
+minimum       = _binary("minimum",       np.minimum,       _minimum)
+remainder     = _binary("remainder",     np.remainder,     lambda a, b, number: a % b)
+floor_divide  = _binary("floor_divide",  np.floor_divide,  lambda a, b, number: a // b)
+
+equal         = _binary("equal",         np.equal,         lambda a, b, number: a == b, "boolean")
+not_equal     = _binary("not_equal",     np.not_equal,     lambda a, b, number: a != b, "boolean")
+less          = _binary("less",          np.less,          lambda a, b, number: a < b,  "boolean")
+less_equal    = _binary("less_equal",    np.less_equal,    lambda a, b, number: a <= b, "boolean")
+greater       = _binary("greater",       np.greater,       lambda a, b, number: a > b,  "boolean")
+greater_equal = _binary("greater_equal", np.greater_equal, lambda a, b, number: a >= b, "boolean")
+
+logical_and   = _binary("logical_and",   np.logical_and,   lambda a, b, number: bool(a) & bool(b), "boolean")
+logical_or    = _binary("logical_or",    np.logical_or,    lambda a, b, number: bool(a) | bool(b), "boolean")
+logical_xor   = _binary("logical_xor",   np.logical_xor,   lambda a, b, number: bool(a) ^ bool(b), "boolean")
+
+negative      = _unary("negative",   np.negative,                lambda x, number: -x)
+absolute      = _unary("absolute",   np.absolute,                lambda x, number: abs(x))
+sign          = _unary("sign",       np.sign,                    _sign)
+square        = _unary("square",     np.square,                  lambda x, number: x * x)
+reciprocal    = _unary("reciprocal", np.reciprocal,              lambda x, number: number(1) / x)
+sqrt          = _unary("sqrt",       np.sqrt,                    lambda x, number: math.sqrt(x))
+rsqrt         = _unary("rsqrt",      lambda a: 1 / np.sqrt(a),   _rsqrt)
+exp           = _unary("exp",        np.exp,                     lambda x, number: exp_(x), lambda x, number: math.exp(x))
+expm1         = _unary("expm1",      np.expm1,                   lambda x, number: expm1_(x), lambda x, number: math.expm1(x))
+log           = _unary("log",        np.log,                     lambda x, number: log_(x), lambda x, number: math.log(x))
+log1p         = _unary("log1p",      np.log1p,                   lambda x, number: math.log1p(x))
+sin           = _unary("sin",        np.sin,                     lambda x, number: math.sin(x))
+cos           = _unary("cos",        np.cos,                     lambda x, number: math.cos(x))
+tanh_         = _unary("tanh",       np.tanh,                    _tanh_cpu.py_func, lambda x, number: math.tanh(x))
+erf_          = _unary("erf",        np.vectorize(math.erf, otypes=[float]), lambda x, number: math.erf(x))
+floor         = _unary("floor",      np.floor,                   _floor)
+ceil          = _unary("ceil",       np.ceil,                    _ceil)
+round_        = _unary("round",      np.round,                   _round)
+isnan_        = _unary("isnan",      np.isnan,                   lambda x, number: x != x, result="boolean")
+logical_not   = _unary("logical_not", np.logical_not,            lambda x, number: not bool(x), result="boolean")
+
+# fmt: on
+
+
+# --------------------------------------------------------------------------------------------- where and clamp
+
+
+def where_reference(condition, a, b, out):  # type: ignore[no-untyped-def]
+    out[...] = np.where(condition, a, b)
+
+
+@jit(parallel=True)
+def _where_flat(condition, a, b, out):  # type: ignore[no-untyped-def]
+    for i in prange(out.size):
+        left, right = read(a, i), read(b, i)
+        write(out, i, left if read(condition, i) else right)
+
+
+def _where_cpu(condition: Any, a: Any, b: Any, out: Any) -> None:
+    _where_flat(condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1))
+
+
+@cuda.jit
+def _where_cuda_flat(condition, a, b, out):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        out[i] = a[i] if condition[i] else b[i]
+
+
+def _where_cuda(condition: Any, a: Any, b: Any, out: Any) -> None:
+    if out.size:
+        _where_cuda_flat[launch.line(out.size)](
+            condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1)
+        )
+
+
+where = Kernel("where", reference=where_reference, cpu=_where_cpu, cuda=_where_cuda)
+
+
+def clamp_reference(a, out, low, high):  # type: ignore[no-untyped-def]
+    out[...] = np.minimum(np.maximum(a, low), high)
+
+
+@jit(parallel=True)
+def _clamp_flat(a, out, low, high):  # type: ignore[no-untyped-def]
+    number = a.dtype.type
+    least, most = number(low), number(high)
+    for i in prange(out.size):
+        x = read(a, i)
+        x = least if x < least else x
+        write(out, i, most if x > most else x)
+
+
+def _clamp_cpu(a: Any, out: Any, low: float, high: float) -> None:
+    _clamp_flat(a.reshape(-1), out.reshape(-1), *_bounds(out.dtype, low, high))
+
+
+@cuda.jit
+def _clamp_cuda_flat(a, out, low, high):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        x = a[i]
+        x = low if x < low else x
+        out[i] = high if x > high else x
+
+
+def _clamp_cuda(a: Any, out: Any, low: float, high: float) -> None:
+    if out.size:
+        least, most = _bounds(out.dtype, low, high)
+        number = out.dtype.type  # the bounds travel in the array's type: a float64 argument would be float64 arithmetic
+        _clamp_cuda_flat[launch.line(out.size)](a.reshape(-1), out.reshape(-1), number(least), number(most))
+
+
+def _bounds(dtype: np.dtype, low: float, high: float) -> tuple[float, float]:
+    """The limits as numbers of the dtype's kind; integers hold theirs within their own range."""
+    if dtype.kind == "f":
+        return float(low), float(high)
+    limits = np.iinfo(dtype)
+    least = math.ceil(low) if low > limits.min else limits.min
+    most = math.floor(high) if high < limits.max else limits.max
+    return int(min(least, limits.max)), int(max(most, limits.min))
+
+
+clamp = Kernel("clamp", reference=clamp_reference, cpu=_clamp_cpu, cuda=_clamp_cuda)
+
+
+# ---------------------------------------------------------------------------------------- accumulate, cast, fill
+
+
+def axpy_reference(a, out, alpha):  # type: ignore[no-untyped-def]
+    out += np.asarray(alpha * a, out.dtype)
+
+
+@jit(parallel=True)
+def _axpy_flat(a, out, alpha):  # type: ignore[no-untyped-def]
+    factor = out.dtype.type(alpha)
+    for i in prange(out.size):
+        write(out, i, read(out, i) + factor * read(a, i))
+
+
+def _axpy_cpu(a: Any, out: Any, alpha: float) -> None:
+    _axpy_flat(a.reshape(-1), out.reshape(-1), alpha)
+
+
+@cuda.jit
+def _axpy_cuda_flat(a, out, alpha):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        out[i] += alpha * a[i]
+
+
+def _axpy_cuda(a: Any, out: Any, alpha: float) -> None:
+    if out.size:
+        _axpy_cuda_flat[launch.line(out.size)](a.reshape(-1), out.reshape(-1), out.dtype.type(alpha))
+
+
+axpy = Kernel("axpy", reference=axpy_reference, cpu=_axpy_cpu, cuda=_axpy_cuda)
+
+
+class _Cast(Kernel):
+    """The one kernel whose two arrays differ in dtype."""
+
+    def __call__(self, a: Any, out: Any) -> None:
+        (_cast_cuda if is_cuda_array(out) else _cast_cpu)(a, out)
+
+
+def cast_reference(a, out):  # type: ignore[no-untyped-def]
+    out[...] = a.astype(out.dtype)
+
+
+@jit(parallel=True)
+def _cast_flat(a, out):  # type: ignore[no-untyped-def]
+    for i in prange(out.size):
+        write(out, i, read(a, i))
+
+
+def _cast_cpu(a: Any, out: Any) -> None:
+    _cast_flat(a.reshape(-1), out.reshape(-1))
+
+
+@cuda.jit
+def _cast_cuda_flat(a, out):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        out[i] = out.dtype.type(a[i])
+
+
+def _cast_cuda(a: Any, out: Any) -> None:
+    if out.size:
+        _cast_cuda_flat[launch.line(out.size)](a.reshape(-1), out.reshape(-1))
+
+
+cast = _Cast("cast", reference=cast_reference, cpu=_cast_cpu, cuda=_cast_cuda)
+
+
+def fill_reference(out, value):  # type: ignore[no-untyped-def]
+    out[...] = value
+
+
+def _fill_cpu(out: Any, value: float) -> None:
+    out.fill(value)
+
+
+@cuda.jit
+def _fill_cuda_flat(out, value):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        out[i] = value
+
+
+def _fill_cuda(out: Any, value: float) -> None:
+    if out.size:
+        _fill_cuda_flat[launch.line(out.size)](out.reshape(-1), out.dtype.type(value))
+
+
+fill = Kernel("fill", reference=fill_reference, cpu=_fill_cpu, cuda=_fill_cuda)
+
+CUDA_KERNELS = (
+    *_cuda_kernels,
+    (_where_cuda_flat, "void(boolean[::1], float32[::1], float32[::1], float32[::1])"),
+    (_clamp_cuda_flat, "void(float32[::1], float32[::1], float32, float32)"),
+    (_axpy_cuda_flat, "void(float32[::1], float32[::1], float32)"),
+    (_cast_cuda_flat, "void(int64[::1], float32[::1])"),
+    (_fill_cuda_flat, "void(float32[::1], float32)"),
+)

@@ -1,0 +1,346 @@
+"""Scalar helpers of the kernels: what both twins share, and vectorisable mathematics for the CPU.
+
+Three groups:
+
+*Shared scalars* (``scalar`` decorates them) take and give numbers only, never arrays, and melt into the CPU twin, the
+CUDA twin and the simulator alike. A literal such as ``0.5`` would turn float32 arithmetic into float64 on CUDA, so a
+helper that needs a constant takes ``number``, the NumPy type of its operands, and writes ``number(0.5)``.
+
+*Array access of one-loop CPU kernels*: ``read`` and ``write`` are ``a[i]`` and ``a[i] = value`` without wrap-around
+of negative indices, and with the promise that no element read is one written by **another** iteration. LLVM then
+vectorises without asking whether input and output overlap; asked, it answers "yes" for an operation in place, and
+runs that one element by one.
+
+*CPU mathematics*: ``exp_``, ``expm1_``, ``log_``, ``tanh_``, ``sigmoid_``: polynomials after exact argument reduction, in plain
+arithmetic without calls, so that LLVM vectorises them; good to 1-2 units in the last place in float32 and float64,
+with the IEEE results for NaN, infinities, overflow and denormals. CUDA has its own ``math.exp``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array
+
+
+def scalar(function: Any) -> Any:
+    """Decorate a helper of plain numbers that both twins (and the simulator) inline."""
+    return njit(inline="always", error_model="numpy")(function)
+
+
+# ---------------------------------------------------------------------------------------------------- array access
+
+
+def _scope(builder: Any) -> Any:
+    """The alias scope of everything ``read``; ``write`` declares itself outside of it."""
+    module = builder.module
+    domain = module.add_metadata(["numbanet.elementwise"])
+    return module.add_metadata([module.add_metadata(["numbanet.read", domain])])
+
+
+@intrinsic
+def read(typingctx, a, i):  # type: ignore[no-untyped-def]
+    """``a[i]`` of a C-contiguous 1-D array; i must be in range (see the module's docstring for the promise made)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, args[0])
+        loaded = builder.load(builder.gep(array.data, [args[1]]))
+        loaded.set_metadata("alias.scope", _scope(builder))
+        return context.data_model_manager[signature.args[0].dtype].from_data(builder, loaded)
+
+    return a.dtype(a, types.intp), codegen
+
+
+@intrinsic
+def reread(typingctx, a, i):  # type: ignore[no-untyped-def]
+    """``a[i]`` as ``read``, of an array that an earlier loop of the same function may have written: no promise."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, args[0])
+        loaded = builder.load(builder.gep(array.data, [args[1]]))
+        return context.data_model_manager[signature.args[0].dtype].from_data(builder, loaded)
+
+    return a.dtype(a, types.intp), codegen
+
+
+@intrinsic
+def write(typingctx, a, i, value):  # type: ignore[no-untyped-def]
+    """``a[i] = value`` of a C-contiguous 1-D array, converted to its dtype; i must be in range."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, args[0])
+        dtype = signature.args[0].dtype
+        converted = context.cast(builder, args[2], signature.args[2], dtype)
+        stored = builder.store(
+            context.data_model_manager[dtype].as_data(builder, converted), builder.gep(array.data, [args[1]])
+        )
+        stored.set_metadata("noalias", _scope(builder))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, value), codegen
+
+
+# ---------------------------------------------------------------------------------------- building blocks in LLVM
+
+
+def _float(value: Any) -> tuple[Any, str, Any, int, int]:
+    """(LLVM type, intrinsic suffix, integer type, mantissa bits, bytes) of a numba float type."""
+    if value == types.float32:
+        return ir.FloatType(), "f32", ir.IntType(32), 23, 4
+    return ir.DoubleType(), "f64", ir.IntType(64), 52, 8
+
+
+def _call(builder: Any, name: str, result: Any, args: Any) -> Any:
+    function_type = ir.FunctionType(result, [argument.type for argument in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+    """a * b + c, rounded once. Unlike a written sum it is never reordered, which exact argument reduction needs."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real, suffix, *_ = _float(signature.return_type)
+        return _call(builder, f"llvm.fma.{suffix}", real, args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def nearest(typingctx, x):  # type: ignore[no-untyped-def]
+    """x rounded to the nearest integer, ties to even."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real, suffix, *_ = _float(signature.return_type)
+        return _call(builder, f"llvm.rint.{suffix}", real, args)
+
+    return x(x), codegen
+
+
+@intrinsic
+def times_power_of_two(typingctx, x, k):  # type: ignore[no-untyped-def]
+    """x * 2**k for x in [0.5, 2] and integral k (a float) of any size a float's exponent can have, and twice that.
+
+    Half of k is added to the exponent's bits and the other half multiplied on, so that results round once into the
+    denormals and overflow to infinity.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real, _, integer, mantissa, size = _float(signature.return_type)
+        x, k = args
+        whole = builder.fptosi(k, integer)
+        half = builder.ashr(whole, ir.Constant(integer, 1))
+        bits = builder.add(builder.bitcast(x, integer), builder.shl(half, ir.Constant(integer, mantissa)))
+        bias = ir.Constant(integer, 127 if size == 4 else 1023)
+        other = builder.shl(builder.add(builder.sub(whole, half), bias), ir.Constant(integer, mantissa))
+        return builder.fmul(builder.bitcast(bits, real), builder.bitcast(other, real))
+
+    return x(x, x), codegen
+
+
+def _split(mantissa_wanted: bool) -> Any:
+    @intrinsic
+    def part(typingctx, x):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            real, _, integer, mantissa, size = _float(signature.return_type)
+            root_half = ir.Constant(integer, 0x3F3504F3 if size == 4 else 0x3FE6A09E667F3BCD)
+            bits = builder.bitcast(args[0], integer)
+            exponent = builder.ashr(builder.sub(bits, root_half), ir.Constant(integer, mantissa))
+            if not mantissa_wanted:
+                return builder.sitofp(exponent, real)
+            return builder.bitcast(builder.sub(bits, builder.shl(exponent, ir.Constant(integer, mantissa))), real)
+
+        return x(x), codegen
+
+    return part
+
+
+# x = mantissa_of(x) * 2**exponent_of(x) with the mantissa in [sqrt(1/2), sqrt(2)), for normal x > 0.
+mantissa_of = _split(mantissa_wanted=True)
+exponent_of = _split(mantissa_wanted=False)
+
+
+def _order_key(reverse: bool) -> Any:
+    @intrinsic
+    def order_key(typingctx, x):  # type: ignore[no-untyped-def]
+        def of_integer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.not_(args[0]) if reverse else args[0]
+
+        def of_float(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _, _, integer, _, size = _float(signature.args[0])
+            bits = builder.bitcast(args[0], integer)
+            sign = builder.ashr(bits, ir.Constant(integer, 8 * size - 1))  # -1 for negative x, else 0
+            largest = ir.Constant(integer, (1 << (8 * size - 1)) - 1)
+            magnitude = builder.and_(bits, largest)
+            key = builder.sub(builder.xor(magnitude, sign), sign)
+            key = builder.neg(key) if reverse else key
+            return builder.select(builder.fcmp_unordered("uno", args[0], args[0]), largest, key)
+
+        if not isinstance(x, types.Float):
+            return x(x), of_integer
+        return (types.int32 if x == types.float32 else types.int64)(x), of_float
+
+    return order_key
+
+
+# An integer that orders as x does (``falling_key``: the other way round), with NaN above everything and -0.0 equal to
+# 0.0. Integer maxima vectorise, where float maxima that must not lose a NaN do not.
+rising_key = _order_key(reverse=False)
+falling_key = _order_key(reverse=True)
+
+
+@intrinsic
+def key_value(typingctx, key):  # type: ignore[no-untyped-def]
+    """The float whose ``rising_key`` this is."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real, _, integer, _, size = _float(signature.return_type)
+        sign = builder.ashr(args[0], ir.Constant(integer, 8 * size - 1))
+        magnitude = builder.sub(builder.xor(args[0], sign), sign)
+        return builder.bitcast(
+            builder.or_(magnitude, builder.and_(sign, ir.Constant(integer, -1 << (8 * size - 1)))), real
+        )
+
+    return (types.float32 if key == types.int32 else types.float64)(key), codegen
+
+
+# ------------------------------------------------------------------------------------------------ CPU mathematics
+
+
+def horner(coefficients: tuple[float, ...]) -> Any:
+    """The polynomial c[0] + c[1] x + c[2] x**2 + ... as a chain of FMAs."""
+
+    @intrinsic
+    def polynomial(typingctx, x):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            real, suffix, *_ = _float(signature.return_type)
+            value = ir.Constant(real, coefficients[-1])
+            for coefficient in coefficients[-2::-1]:
+                value = _call(builder, f"llvm.fma.{suffix}", real, [value, args[0], ir.Constant(real, coefficient)])
+            return value
+
+        return x(x), codegen
+
+    return polynomial
+
+
+def _logarithm(number: Any, terms: int, ln2_high: float, ln2_low: float) -> Any:
+    """log of one float type: x = m * 2**k, and log m = 2 artanh(s) with s = (m - 1) / (m + 1), by its power series."""
+    series = horner(tuple(number(2 / (2 * n + 1)) for n in range(1, terms)))
+    smallest = np.finfo(number).smallest_normal
+    shift = number(np.finfo(number).nmant + 2)
+    lift = number(2.0) ** shift
+    ln2_high, ln2_low, one, two, zero = (number(value) for value in (ln2_high, ln2_low, 1.0, 2.0, 0.0))
+    infinity, nan = number(np.inf), number(np.nan)
+
+    def log(x):  # type: ignore[no-untyped-def]
+        denormal = x < smallest
+        lifted = x * lift if denormal else x
+        k = exponent_of(lifted) - (shift if denormal else zero)
+        f = mantissa_of(lifted) - one
+        s = f / (f + two)
+        square = s * s
+        # log m = f - s (f - square * series): f is exact, and what is taken from it small
+        tail = fma(s, fma(square, series(square), -f), k * ln2_low)
+        result = fma(k, ln2_high, f + tail)
+        result = infinity if x == infinity else -infinity if x == zero else result
+        return result if x >= zero else nan
+
+    return log
+
+
+def _exponentials(number: Any, degree: int, low: float, high: float, flat: float, ln2_high: float) -> tuple[Any, Any]:
+    """(exp, expm1) of one float type, by x = k ln 2 + r with |r| <= ln 2 / 2 and the Taylor polynomial of exp(r) - 1.
+
+    Args:
+        number: np.float32 or np.float64.
+        degree: of the polynomial: the first one whose remainder is below a tenth of a unit in the last place.
+        low: exp is 0 from here down.
+        high: exp is infinite from here up.
+        flat: expm1 is -1 from here down.
+        ln2_high: ln 2 cut so short that its product with any k is exact.
+    """
+    from math import factorial
+
+    whole = horner(tuple(number(1 / factorial(n)) for n in range(degree + 1)))
+    beyond_linear = horner(tuple(number(1 / factorial(n)) for n in range(2, degree + 1)))
+    per_ln2 = number(1.4426950408889634)
+    minus_high = number(-ln2_high)
+    minus_low = number(ln2_high - 0.6931471805599453 + (-2.3190468138462996e-17 if number is np.float64 else 0.0))
+    low, high, flat, half, one, two = (number(value) for value in (low, high, flat, 0.5, 1.0, 2.0))
+
+    def exp(x):  # type: ignore[no-untyped-def]
+        inside = low if x < low else x
+        inside = high if inside > high else inside
+        k = nearest(inside * per_ln2)
+        r = fma(k, minus_low, fma(k, minus_high, inside))
+        return times_power_of_two(whole(r), k) if x == x else x
+
+    def expm1(x):  # type: ignore[no-untyped-def]
+        inside = flat if x < flat else x
+        inside = high if inside > high else inside
+        k = nearest(inside * per_ln2)
+        r = fma(k, minus_low, fma(k, minus_high, inside))
+        r = fma(r * r, beyond_linear(r), r)
+        power = times_power_of_two(one, k - one)  # half of 2**k, which may itself be beyond the largest float
+        return two * fma(power, r, power - half) if x == x else x
+
+    return exp, expm1
+
+
+_exp_float32, _expm1_float32 = _exponentials(np.float32, 7, -104.0, 89.0, -20.0, 0.693359375)
+_exp_float64, _expm1_float64 = _exponentials(np.float64, 13, -746.0, 710.0, -40.0, 0.6931471803691238)
+
+
+_log_float32 = _logarithm(np.float32, 6, 0.693359375, -2.121944400546905e-4)
+_log_float64 = _logarithm(np.float64, 12, 0.6931471803691238, 1.9082149292705877e-10)
+
+
+def exp_(x):  # type: ignore[no-untyped-def]
+    """e**x, vectorisable, for CPU twins."""
+    return np.exp(x)
+
+
+def expm1_(x):  # type: ignore[no-untyped-def]
+    """e**x - 1 without cancellation, vectorisable, for CPU twins."""
+    return np.expm1(x)
+
+
+def log_(x):  # type: ignore[no-untyped-def]
+    """The natural logarithm, vectorisable, for CPU twins."""
+    return np.log(x)
+
+
+@overload(exp_, inline="always")
+def _overload_exp(x):  # type: ignore[no-untyped-def]
+    return _exp_float32 if x == types.float32 else _exp_float64
+
+
+@overload(expm1_, inline="always")
+def _overload_expm1(x):  # type: ignore[no-untyped-def]
+    return _expm1_float32 if x == types.float32 else _expm1_float64
+
+
+@overload(log_, inline="always")
+def _overload_log(x):  # type: ignore[no-untyped-def]
+    return _log_float32 if x == types.float32 else _log_float64
+
+
+@scalar
+def sigmoid_(x, number):  # type: ignore[no-untyped-def]
+    """1 / (1 + e**-x) as t / (1 + t) or 1 / (1 + t) with t = e**-|x|, so that nothing overflows, for CPU twins."""
+    t = exp_(-abs(x))
+    return (t if x < number(0) else number(1)) / (number(1) + t)
+
+
+@scalar
+def tanh_(x, number):  # type: ignore[no-untyped-def]
+    """tanh x = -m / (m + 2) with m = e**(-2 |x|) - 1, which loses nothing near 0, for CPU twins."""
+    m = expm1_(number(-2) * abs(x))
+    t = m / (m + number(2))
+    return t if x < number(0) else -t

@@ -1,0 +1,38 @@
+"""Training loops, metrics, callbacks and checkpoints."""
+
+from numbanet.train import metrics, notes
+from numbanet.train.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    EpochPrinter,
+    JSONLinesLogger,
+    ProgressBar,
+)
+from numbanet.train.checkpoint import load_checkpoint, save_checkpoint
+from numbanet.train.history import History
+from numbanet.train.metrics import Accumulator, accuracy, confusion_matrix, top_k_accuracy
+from numbanet.train.trainer import Trainer, TrainingDiverged, evaluate
+
+__all__ = [
+    "Accumulator",
+    "CSVLogger",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "EpochPrinter",
+    "History",
+    "JSONLinesLogger",
+    "ProgressBar",
+    "Trainer",
+    "TrainingDiverged",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate",
+    "load_checkpoint",
+    "metrics",
+    "notes",
+    "save_checkpoint",
+    "top_k_accuracy",
+]

@@ -1,0 +1,283 @@
+"""Trainer: the training loop, with callbacks around it; and evaluation."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from numbanet import nn, optim
+from numbanet.autograd import no_grad
+from numbanet.devices import as_device
+from numbanet.train.callbacks import Callback, EpochPrinter, ProgressBar
+from numbanet.train.checkpoint import load_checkpoint, save_checkpoint
+from numbanet.train.history import History
+from numbanet.train.metrics import count_correct
+
+_QUEUE = 16  # steps whose results may wait on a GPU before they are fetched
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class _Sums:
+    """Sums of loss and right predictions over an epoch.
+
+    Fetching a number from a GPU waits for all its work, so results on CUDA are fetched a few steps at a time.
+    """
+
+    def __init__(self, refuse: bool = False) -> None:
+        self.refuse = refuse  # losses that are not finite
+        self.loss, self.correct, self.images, self.steps = 0.0, 0, 0, 0
+        self._waiting: list[tuple[Any, Any, Any, int]] = []
+
+    def add(self, loss: Any, output: Any, target: Any) -> None:
+        self._waiting.append((loss.detach(), output.detach(), target, len(target)))
+        if not loss.is_cuda or len(self._waiting) >= _QUEUE:
+            self.fetch()
+
+    def fetch(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for loss, output, target, images in waiting:
+            value = loss.item()
+            self.steps += 1
+            if self.refuse and not math.isfinite(value):
+                raise _NotFinite(value, self.steps)
+            self.loss += value * images
+            self.correct += count_correct(output, target)
+            self.images += images
+
+    def means(self) -> tuple[float, float]:
+        """(loss, accuracy) so far."""
+        self.fetch()
+        return (self.loss / self.images, self.correct / self.images) if self.images else (math.nan, math.nan)
+
+
+class _NotFinite(Exception):
+    def __init__(self, value: float, step: int) -> None:
+        super().__init__(value, step)
+        self.value, self.step = value, step
+
+
+def _on(batch: Any, device: Any) -> Any:
+    """A batch (a tensor, or nested lists of them) on ``device``."""
+    if isinstance(batch, list | tuple):
+        return [_on(item, device) for item in batch]
+    return batch.to(device)
+
+
+def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = None) -> dict[str, float]:
+    """Mean loss and accuracy of a network over a loader's batches [X, y], in evaluation mode.
+
+    Args:
+        net: gives scores (N, classes); its mode is put back afterwards.
+        loader: batches of images and labels.
+        device: where to compute; None: where the network's parameters are.
+        loss: takes scores and labels; None: cross-entropy.
+
+    Returns:
+        {"loss": ..., "accuracy": ...}.
+    """
+    loss = loss or nn.CrossEntropyLoss()
+    device = _device_of(net) if device is None else as_device(device)
+    training = net.training
+    net.eval()
+    sums = _Sums()
+    try:
+        with no_grad():
+            for inputs, target in loader:
+                inputs, target = _on(inputs, device), _on(target, device)
+                output = net(inputs)
+                sums.add(loss(output, target), output, target)
+    finally:
+        net.train(training)
+    mean, accuracy = sums.means()
+    if not sums.images:
+        raise ValueError("evaluate: the loader gave no batch")
+    return {"loss": mean, "accuracy": accuracy}
+
+
+def _device_of(net: Any) -> Any:
+    for parameter in net.parameters():
+        return parameter.device
+    return as_device(None)
+
+
+class Trainer:
+    """Trains a network to classify, epoch by epoch.
+
+    Args:
+        net: the network, giving scores (N, classes).
+        optimizer: its optimiser; None: SGD with ``lr``.
+        loss: takes scores and labels; None: cross-entropy.
+        lr: learning rate of the SGD that is made where ``optimizer`` is None.
+        device: where to train; None: where the network is.
+        scheduler: a learning-rate schedule, stepped after each epoch.
+        callbacks: called at each point of training; see :class:`~numbanet.train.callbacks.Callback`.
+        progress: whether to show a bar in each epoch and print a line after it.
+
+    Attributes:
+        history: a row for each epoch.
+        epoch: epochs done.
+
+    Example::
+
+        train_loader, test_loader = load_data_fashion_mnist(256)
+        net = models.lenet()
+        trainer = Trainer(net, optim.SGD(net.parameters(), lr=0.9))
+        history = trainer.fit(train_loader, test_loader, epochs=10)
+        history.plot("curves.png")
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        optimizer: Any = None,
+        loss: Any = None,
+        *,
+        lr: float | None = None,
+        device: Any = None,
+        scheduler: Any = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> None:
+        if isinstance(optimizer, int | float):
+            optimizer, lr = None, float(optimizer)
+        if (optimizer is None) == (lr is None):
+            raise ValueError("Trainer: give either an optimizer, or lr for plain SGD")
+        self.device = _device_of(net) if device is None else as_device(device)
+        self.net = net.to(self.device)  # parameters stay the same objects, so an optimiser made before is good
+        self.optimizer = optimizer if optimizer is not None else optim.SGD(net.parameters(), lr=lr)
+        self.loss = loss if loss is not None else nn.CrossEntropyLoss()
+        self.scheduler = scheduler
+        self.callbacks = ([ProgressBar(), EpochPrinter()] if progress else []) + list(callbacks)
+        self.history = History()
+        self.epoch = 0
+        self._sums = _Sums()
+        self._why_stop = ""
+
+    # ------------------------------------------------------------------ the loop
+
+    def fit(self, train_loader: Iterable[Any], test_loader: Iterable[Any] | None = None, epochs: int = 10) -> History:
+        """Train until ``epochs`` epochs are done, those of a resumed training included.
+
+        Args:
+            train_loader: batches [X, y] to learn from.
+            test_loader: batches to evaluate after each epoch; None: none.
+            epochs: how many in all.
+
+        Returns:
+            The history.
+
+        Raises:
+            TrainingDiverged: when the loss is no finite number any more.
+            KeyboardInterrupt: passed on after the callbacks have saved what there is.
+        """
+        self._why_stop = ""
+        try:
+            self._call("on_train_start", epochs)
+            while self.epoch < epochs and not self._why_stop:
+                self._one_epoch(train_loader, test_loader)
+            if self._why_stop:
+                print(f"stopped after epoch {self.epoch}: {self._why_stop}")
+            self._call("on_train_end")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                print(f"\ninterrupted in epoch {self.epoch + 1}, after {self.epoch} whole epochs", file=sys.stderr)
+            self._call("on_interrupt")
+            raise
+        return self.history
+
+    def _one_epoch(self, train_loader: Iterable[Any], test_loader: Iterable[Any] | None) -> None:
+        epoch = self.epoch + 1
+        steps = len(train_loader) if hasattr(train_loader, "__len__") else None
+        self._call("on_epoch_start", epoch, steps)
+        lr = self.optimizer.param_groups[0]["lr"]
+        self._sums = _Sums(refuse=True)
+        self.net.train()
+        start = time.perf_counter()
+        try:
+            for step, (inputs, target) in enumerate(train_loader, 1):
+                self._one_step(_on(inputs, self.device), _on(target, self.device))
+                self._call("on_batch_end", step, len(target))
+            loss, train_acc = self._sums.means()
+        except _NotFinite as found:
+            raise TrainingDiverged(
+                f"the loss became {found.value} at step {found.step} of epoch {epoch} (learning rate {lr:g}): a lower learning "
+                "rate usually helps; check the inputs for nan too"
+            ) from None
+        if not self._sums.images:
+            raise ValueError("fit: the training loader gave no batch (is the dataset smaller than a batch, with drop_last?)")
+        seconds = time.perf_counter() - start
+        row: dict[str, Any] = {"epoch": epoch, "loss": loss, "train_acc": train_acc}
+        if test_loader is not None:
+            found = evaluate(self.net, test_loader, self.device, self.loss)
+            row["test_loss"], row["test_acc"] = found["loss"], found["accuracy"]
+        row |= {"lr": lr, "seconds": seconds, "images_per_second": self._sums.images / seconds}
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.epoch = epoch
+        self.history.append(row)
+        # The checkpoint comes last: it keeps what the other callbacks remember.
+        for callback in sorted(self.callbacks, key=lambda callback: hasattr(callback, "last_path")):
+            callback.on_epoch_end(self, row)
+
+    def _one_step(self, inputs: Any, target: Any) -> None:
+        self.optimizer.zero_grad()
+        output = self.net(inputs)
+        loss = self.loss(output, target)
+        loss.backward()
+        self.optimizer.step()
+        self._sums.add(loss, output, target)
+
+    def _call(self, event: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *args)
+
+    def running(self) -> tuple[float, float]:
+        """Mean (loss, accuracy) of the epoch so far."""
+        return self._sums.means()
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch; callbacks call it."""
+        self._why_stop = reason
+
+    def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
+        """Mean loss and accuracy over a loader's batches; see :func:`evaluate`."""
+        return evaluate(self.net, loader, self.device, self.loss)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write a checkpoint: weights, optimiser, schedule, epoch, history, random state, callbacks' memory."""
+        states = [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks]
+        save_checkpoint(
+            path,
+            self.net,
+            self.optimizer,
+            scheduler=self.scheduler,
+            epoch=self.epoch,
+            history=self.history,
+            extra={**(extra or {}), "callbacks": [state for state in states if state[1]]},
+        )
+
+    def resume(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Go on from a checkpoint exactly as if training had never stopped; returns what it holds.
+
+        With a loader that has a generator of its own, put that generator's state back too.
+        """
+        state = load_checkpoint(path, self.net, self.optimizer, scheduler=self.scheduler)
+        self.epoch = state["epoch"]
+        self.history = History(state["history"])
+        kept = list(state["extra"].get("callbacks", ()))
+        for callback in self.callbacks:
+            for entry in kept:
+                if entry[0] == type(callback).__name__:
+                    callback.load_state_dict(entry[1])
+                    kept.remove(entry)
+                    break
+        return state

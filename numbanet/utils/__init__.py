@@ -1,0 +1,5 @@
+"""PyTorch's ``utils`` names."""
+
+from numbanet.utils import data
+
+__all__ = ["data"]

@@ -107,9 +107,8 @@ class Variable:
     _accumulator: Any = None  # weak reference to a leaf's AccumulateGrad
     grad: Any = None
     _retains_grad = False
-    # In-place changes: tensors that share memory share one counter, kept on the tensor that owns the memory.
-    _owner: Variable | None = None
-    _changes = 0
+    # In-place changes: tensors that share memory share one counter, a list of one int (None: never changed nor shared).
+    _changes: list[int] | None = None
     # Differentiable views: the tensor viewed, the view functions that lead here from it, and its change count when this
     # tensor's place in the graph was worked out.
     _base: Variable | None = None
@@ -117,13 +116,20 @@ class Variable:
     _seen = 0
 
     @property
-    def _memory(self) -> Variable:
-        """The tensor on which changes of this one's memory are counted."""
-        return self if self._owner is None else self._owner
-
-    @property
     def _version(self) -> int:
-        return self._memory._changes
+        return 0 if self._changes is None else self._changes[0]
+
+    def _share_changes(self, alias: Variable) -> None:
+        """Count in-place changes of this tensor and of ``alias``, which shares its memory, together."""
+        if self._changes is None:
+            self._changes = [0]
+        alias._changes = self._changes
+
+    def _count_change(self) -> None:
+        """Note that this tensor's memory was written to, so that backward notices where it saved the old values."""
+        if self._changes is None:
+            self._changes = [0]
+        self._changes[0] += 1
 
     def _edge(self) -> tuple[Node | None, int]:
         """Where this tensor's gradient goes: (node, output index), or (None, 0)."""
@@ -341,7 +347,7 @@ class Function:
         outputs = result if type(result) is tuple else (result,)
         if node._dirty:
             for tensor in node._dirty:
-                tensor._memory._changes += 1
+                tensor._count_change()
         else:
             outputs = tuple([_alias_of_input(o, args) for o in outputs])
         if cls._is_view:
@@ -379,7 +385,7 @@ def _alias_of_input(output: Any, args: tuple[Any, ...]) -> Any:
 
 def _attach_view(view: Variable, source: Variable, function: type[Function], args: tuple[Any, ...]) -> None:
     """Note that ``view`` shares ``source``'s memory, and how it was taken."""
-    view._owner = source._memory
+    source._share_changes(view)
     if source._base is None:
         view._base, view._steps = source, ((function, args),)
     else:
@@ -551,7 +557,7 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
     for position, ((following, index), result) in enumerate(zip(node.next_functions, results, strict=False)):
         if following is None or result is None:
             continue
-        owned = result._base is None and not any(result is g for g in grads) and result._owner is None
+        owned = result._base is None and not any(result is g for g in grads) and result._changes is None
         if owned:
             owned = not any(result is r for i, r in enumerate(results) if i != position)
         _check_gradient(node, following, index, result)
@@ -561,7 +567,12 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
 
 
 def _check_gradient(node: Node, following: Node, index: int, gradient: Any) -> None:
-    shape = following.variable.shape if isinstance(following, AccumulateGrad) else following._shapes[index][0]
+    if isinstance(following, AccumulateGrad):
+        shape = following.variable.shape
+    elif following._shapes:
+        shape = following._shapes[index][0]
+    else:
+        return
     if tuple(gradient.shape) != tuple(shape):
         raise RuntimeError(
             f"{node.name()}: backward returned a gradient of shape {tuple(gradient.shape)} for an input of shape {tuple(shape)}"
@@ -754,8 +765,7 @@ def gradcheck(
     found = grad(outputs, [args[i] for i in checked], starts, allow_unused=True)
 
     def value() -> float:
-        with no_grad():
-            again = func(*args)
+        again = func(*args)
         again = [o for o in (again if isinstance(again, tuple) else (again,)) if o.dtype.kind == "f"]
         return sum(float((o.detach().cpu().numpy() * c).sum()) for o, c in zip(again, cotangents, strict=True))
 

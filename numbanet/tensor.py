@@ -204,7 +204,7 @@ class Tensor(Variable):
     def detach(self) -> Tensor:
         """The same values (shared memory) outside the graph."""
         tensor = wrap(self._array)
-        tensor._owner = self._memory
+        self._share_changes(tensor)
         return tensor
 
     def detach_(self) -> Tensor:
@@ -529,12 +529,12 @@ def _method(name: str) -> Callable[..., Any]:
 
 # The methods that only pass on to the function of the same name.
 METHODS = """
-abs acos add all amax amin any argmax argmin bmm broadcast_to ceil chunk clamp clip clone contiguous cos cumsum
-diff div divide dot eq equal erf exp expand expand_as expm1 fill_ flatten floor floor_divide gather ge gt isfinite isinf isnan
-le log log1p log2 logical_and logical_not logical_or logical_xor logsumexp log_softmax lt masked_fill matmul max maximum mean min
+abs add all amax amin any argmax argmin bmm broadcast_to ceil chunk clamp clip clone contiguous cos
+div divide dot eq equal erf exp expand expand_as expm1 fill_ flatten floor floor_divide gather ge gt isfinite isinf isnan
+le log log1p logical_and logical_not logical_or logical_xor logsumexp log_softmax lt masked_fill matmul max maximum mean min
 minimum mm movedim mul multiply narrow ne neg norm outer permute pow prod ravel reciprocal relu remainder repeat reshape round
-rsqrt select sigmoid sign sin softmax split sqrt square squeeze std sub subtract sum t tan tanh tile transpose unbind unflatten unsqueeze
-var view view_as where swapaxes flip roll
+rsqrt select sigmoid sign sin softmax split sqrt square squeeze std sub subtract sum t tanh tile transpose unbind unflatten unsqueeze
+var view view_as where swapaxes flip
 add_ sub_ mul_ div_ pow_ copy_ zero_ fill_ relu_ sigmoid_ tanh_ exp_ log_ sqrt_ neg_ abs_ clamp_ clamp_min clamp_max masked_fill_
 uniform_ normal_ random_ bernoulli_ index_select
 """.split()

@@ -9,7 +9,7 @@ from typing import Any
 from numbanet import devices
 from numbanet import dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
-from numbanet.device import Array
+from numbanet.devices import Array
 from numbanet.functional.inplace import unary
 from numbanet.kernels import activation as kernels
 from numbanet.kernels import softmax as softmax_kernels

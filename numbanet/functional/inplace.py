@@ -56,7 +56,7 @@ def assign(name: str, target: Tensor, value: Tensor, copied: bool = False) -> Te
     recording = _recording(target, target._base, value)
     if not copied:
         devices.assign(target._array, value._array)
-    target._memory._changes += 1
+    target._count_change()
     if not recording:
         return target
     base: Any = target._base
@@ -120,6 +120,6 @@ def unary(name: str, function: type[Function], target: Tensor, keeps_input: bool
     # What backward keeps is the new value (y of exp, sqrt, ...), which counts from after this change.
     if value._node is not None and not keeps_input:
         for tensor, _ in target_saved:
-            tensor._owner = target._memory
+            target._share_changes(tensor)
         value._node._saved = tuple([(tensor, tensor._version) for tensor, _ in target_saved])
     return target

@@ -194,7 +194,7 @@ class CrossEntropyFunction(Function):
     def backward(ctx: Any, dloss: Tensor) -> Any:
         x, target, lse = ctx.saved_tensors
         reduction, ignore_index = ctx.settings
-        scale = dloss / ctx.count if reduction == "mean" else dloss  # () or (N,)
+        scale = dloss if reduction != "mean" else dloss / ctx.count  # () or (N,)
         if is_grad_enabled():
             counted = (target != ignore_index).unsqueeze(1)
             index = target.masked_fill(target == ignore_index, 0)
@@ -206,7 +206,7 @@ class CrossEntropyFunction(Function):
                 devices.contiguous(x._array),
                 target._array,
                 lse._array,
-                devices.contiguous(scale._array).reshape(-1),
+                devices.contiguous(scale.expand(x._array.shape[0])._array),
                 dx,
                 ignore_index,
             )

@@ -17,7 +17,7 @@ import numpy as np
 
 from numbanet import dtypes
 from numbanet.autograd import Function, RemovableHandle, no_grad
-from numbanet.device import Device, as_device
+from numbanet.devices import Device, as_device
 from numbanet.nn.parameter import Parameter
 from numbanet.tensor import Tensor, from_numpy
 
@@ -364,10 +364,10 @@ class Module:
         missing = [key for key in places if key not in state_dict]
         unexpected = [key for key in state_dict if key not in places]
         problems = []
-        if strict and unexpected:
-            problems.append("Unexpected key(s) in state_dict: " + ", ".join(f'"{k}"' for k in unexpected) + ". ")
         if strict and missing:
             problems.append("Missing key(s) in state_dict: " + ", ".join(f'"{k}"' for k in missing) + ". ")
+        if strict and unexpected:
+            problems.append("Unexpected key(s) in state_dict: " + ", ".join(f'"{k}"' for k in unexpected) + ". ")
         values: dict[str, Tensor] = {}
         for key, (_, _, current) in places.items():
             if key not in state_dict:

@@ -67,32 +67,23 @@ class Adam(Optimizer):
         in_range("beta parameter at index 1", group["betas"][1], 0.0, 1.0)
         in_range("weight_decay value", group["weight_decay"])
 
-    def update(self, parameter: Tensor, values: Array, gradient: Array, state: dict[str, Any], group: Any) -> None:
+    def prepare(self, group: dict[str, Any]) -> tuple[Any, ...]:
+        # float() and bool(): each further argument type would compile the kernel once more.
+        numbers = [float(x) for x in (group["lr"], *group["betas"], group["eps"], group["weight_decay"])]
+        return (*numbers, bool(group["amsgrad"]), bool(group["maximize"]), self._decoupled)
+
+    def update(self, parameter: Tensor, values: Array, gradient: Array, state: dict[str, Any], options: Any) -> None:
+        amsgrad = options[5]
         if "exp_avg" not in state:
             state["step"] = 0
             state["exp_avg"] = zeros_like_parameter(parameter)
             state["exp_avg_sq"] = zeros_like_parameter(parameter)
-        if group["amsgrad"] and "max_exp_avg_sq" not in state:
+        if amsgrad and "max_exp_avg_sq" not in state:
             state["max_exp_avg_sq"] = zeros_like_parameter(parameter)
         state["step"] += 1
-        beta1, beta2 = group["betas"]
-        # float() and bool(): each further argument type would compile the kernel once more.
-        adam_step(
-            values,
-            gradient,
-            state["exp_avg"]._array.reshape(-1),
-            state["exp_avg_sq"]._array.reshape(-1),
-            state["max_exp_avg_sq"]._array.reshape(-1) if group["amsgrad"] else no_array(parameter),
-            float(group["lr"]),
-            float(beta1),
-            float(beta2),
-            float(group["eps"]),
-            float(group["weight_decay"]),
-            bool(group["amsgrad"]),
-            bool(group["maximize"]),
-            self._decoupled,
-            state["step"],
-        )
+        mean, square = state["exp_avg"]._array.reshape(-1), state["exp_avg_sq"]._array.reshape(-1)
+        top = state["max_exp_avg_sq"]._array.reshape(-1) if amsgrad else no_array(values)
+        adam_step(values, gradient, mean, square, top, *options, state["step"])
 
 
 class AdamW(Adam):

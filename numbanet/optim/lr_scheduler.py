@@ -172,7 +172,7 @@ class CosineAnnealingLR(LRScheduler):
         Loshchilov, Hutter 2017, SGDR: stochastic gradient descent with warm restarts, equation 5 (without the restarts).
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         if T_max < 1:
             raise ValueError(f"CosineAnnealingLR: T_max must be at least 1, got {T_max}")
         self.T_max, self.eta_min = T_max, eta_min

@@ -114,7 +114,11 @@ class Optimizer:
 
     # ------------------------------------------------------------------ stepping
 
-    def update(self, parameter: Tensor, values: Array, gradient: Array, state: dict[str, Any], group: Any) -> None:
+    def prepare(self, group: dict[str, Any]) -> Any:
+        """What ``update`` is to get as ``options`` of a group, worked out once for all its parameters in a step."""
+        return group
+
+    def update(self, parameter: Tensor, values: Array, gradient: Array, state: dict[str, Any], options: Any) -> None:
         """Change ``values``, the parameter's numbers in one dimension, in place.
 
         Args:
@@ -122,7 +126,7 @@ class Optimizer:
             values: its numbers, shape (n,), C-contiguous.
             gradient: its gradient, shape (n,), C-contiguous, not to be changed.
             state: what the method remembers of this parameter; empty before its first step.
-            group: the options that hold for it.
+            options: what ``prepare`` made of its group.
         """
         raise NotImplementedError(f"{type(self).__name__}: define update, or override step")
 
@@ -143,6 +147,7 @@ class Optimizer:
                 loss = closure()
         state = self.state
         for group in self.param_groups:
+            options = self.prepare(group)
             for parameter in group["params"]:
                 gradient = parameter.grad
                 if gradient is None:
@@ -158,12 +163,12 @@ class Optimizer:
                 if not devices.is_contiguous(slope):
                     slope = devices.contiguous(slope)
                 if devices.is_contiguous(array):
-                    self.update(parameter, array.reshape(-1), slope.reshape(-1), state[parameter], group)
+                    self.update(parameter, array.reshape(-1), slope.reshape(-1), state[parameter], options)
                     owner = parameter._owner
                     (parameter if owner is None else owner)._changes += 1  # autograd notices changes of saved values by it
                 else:
                     values = devices.copy(array)
-                    self.update(parameter, values.reshape(-1), slope.reshape(-1), state[parameter], group)
+                    self.update(parameter, values.reshape(-1), slope.reshape(-1), state[parameter], options)
                     with no_grad():
                         parameter.copy_(wrap(values))
         self._step_count += 1
@@ -271,15 +276,16 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-_absent: dict[tuple[np.dtype, Any], Array] = {}
+_absent: dict[np.dtype, Array] = {}
 
 
-def no_array(parameter: Tensor) -> Array:
+def no_array(values: Array) -> Array:
     """The empty array that stands in a kernel's arguments for a buffer that is not used."""
-    key = (parameter.dtype, parameter.device)
-    if key not in _absent:
-        _absent[key] = devices.empty((0,), *key)
-    return _absent[key]
+    if type(values) is np.ndarray:
+        return values[:0]
+    if values.dtype not in _absent:
+        _absent[values.dtype] = devices.empty((0,), values.dtype, devices.device_of(values))
+    return _absent[values.dtype]
 
 
 def zeros_like_parameter(parameter: Tensor) -> Tensor:

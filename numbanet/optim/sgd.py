@@ -64,25 +64,19 @@ class SGD(Optimizer):
                 f"momentum={group['momentum']}, dampening={group['dampening']}"
             )
 
-    def update(self, parameter: Tensor, values: Array, gradient: Array, state: dict[str, Any], group: Any) -> None:
-        first = False
-        if group["momentum"] == 0:
-            buffer = no_array(parameter)
-        else:
-            first = "momentum_buffer" not in state
-            if first:
-                state["momentum_buffer"] = zeros_like_parameter(parameter)
-            buffer = state["momentum_buffer"]._array.reshape(-1)
+    def prepare(self, group: dict[str, Any]) -> tuple[Any, ...]:
         # float() and bool(): each further argument type would compile the kernel once more.
-        sgd_step(
-            values,
-            gradient,
-            buffer,
-            float(group["lr"]),
-            float(group["momentum"]),
-            float(group["dampening"]),
-            float(group["weight_decay"]),
-            bool(group["nesterov"]),
-            bool(group["maximize"]),
-            first,
-        )
+        numbers = [float(group[name]) for name in ("lr", "momentum", "dampening", "weight_decay")]
+        return (*numbers, bool(group["nesterov"]), bool(group["maximize"]))
+
+    def update(self, parameter: Tensor, values: Array, gradient: Array, state: dict[str, Any], options: Any) -> None:
+        first = False
+        if options[1] == 0.0:
+            buffer = no_array(values)
+        else:
+            held = state.get("momentum_buffer")
+            if held is None:
+                first = True
+                held = state["momentum_buffer"] = zeros_like_parameter(parameter)
+            buffer = held._array.reshape(-1)
+        sgd_step(values, gradient, buffer, *options, first)

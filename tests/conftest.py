@@ -1,0 +1,30 @@
+"""Fixtures for all tests: nothing a test sets may leak into the next."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of two libraries must not spin against each other
+
+import pytest
+
+import numbanet
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks():
+    """Every test starts seeded, with gradients on, and must leave grad mode, default dtype and threads as they were."""
+    numbanet.manual_seed(0)
+    threads = numbanet.get_num_threads()
+    yield
+    leaked = []
+    if not numbanet.is_grad_enabled():
+        leaked.append("gradients are off")
+        numbanet.set_grad_enabled(True)
+    if numbanet.get_default_dtype() != numbanet.float32:
+        leaked.append(f"the default dtype is {numbanet.get_default_dtype()}")
+        numbanet.set_default_dtype(numbanet.float32)
+    if numbanet.get_num_threads() != threads:
+        leaked.append(f"the number of threads is {numbanet.get_num_threads()}")
+        numbanet.set_num_threads(threads)
+    assert not leaked, f"the test left behind: {leaked}"

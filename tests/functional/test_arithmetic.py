@@ -1,0 +1,213 @@
+"""Elementwise arithmetic against PyTorch, finite differences and NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import numbanet
+from numbanet import functional as F
+from tests.checks import assert_close, check_op, torch
+
+rng = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def positive(*shape: int) -> np.ndarray:
+    return (rng.random(shape) + 0.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "maximum", "minimum"])
+@pytest.mark.parametrize(
+    "shapes", [((3, 4), (3, 4)), ((2, 3, 4), (4,)), ((3, 1), (1, 4)), ((2, 1, 3), (4, 1)), ((), (3,)), ((2, 0), (1, 1))]
+)
+def test_binary(name, shapes):
+    a, b = normal(*shapes[0]), positive(*shapes[1])
+    check_op(getattr(F, name), torch and getattr(torch, name), [a, b], numeric=a.size > 0)
+
+
+@pytest.mark.parametrize("name", ["exp", "sqrt", "log", "log1p", "expm1", "sin", "cos", "rsqrt", "reciprocal", "erf", "square",
+                                  "abs", "neg", "sign", "floor", "ceil", "round"])  # fmt: skip
+def test_unary(name):
+    check_op(getattr(F, name), torch and getattr(torch, name), [positive(3, 5)], numeric=name not in ("floor", "ceil", "round"))
+
+
+def test_pow():
+    check_op(F.pow, torch and torch.pow, [positive(3, 4), normal(4)])
+    for exponent in (0, 1, 2, 3, -1, 0.5):
+        check_op(lambda x, e=exponent: x**e, torch and (lambda x, e=exponent: x**e), [positive(3, 4)])
+    check_op(lambda x: 2.0**x, torch and (lambda x: 2.0**x), [normal(3, 4)])
+    zeros = np.array([0.0, 1.0, -2.0], np.float32)
+    check_op(lambda x: x**2.0, torch and (lambda x: x**2.0), [zeros])
+    check_op(lambda x: x**3, torch and (lambda x: x**3), [zeros], numeric=False)
+
+
+def test_numbers_on_either_side():
+    x = normal(2, 3)
+    for f in (lambda t: 1 + t, lambda t: 2 - t, lambda t: 3 * t, lambda t: t / 2, lambda t: 1 / (t * t + 1), lambda t: -t):
+        check_op(f, f, [x])
+
+
+def test_clamp_and_where():
+    x = normal(4, 5)
+    check_op(lambda t: F.clamp(t, -0.5, 0.5), torch and (lambda t: torch.clamp(t, -0.5, 0.5)), [x])
+    check_op(lambda t: t.clamp(min=0.1), torch and (lambda t: t.clamp(min=0.1)), [x])
+    condition = x > 0
+    check_op(lambda a, b: F.where(numbanet.from_numpy(condition), a, b),
+             torch and (lambda a, b: torch.where(torch.from_numpy(condition), a, b)), [normal(4, 5), normal(5)])  # fmt: skip
+    check_op(lambda a: F.masked_fill(a, a > 0, 3.0), torch and (lambda a: a.masked_fill(a > 0, 3.0)), [x])
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparisons(name):
+    a, b = rng.integers(0, 3, (4, 5)), rng.integers(0, 3, (5,))
+    expected = {"eq": a == b, "ne": a != b, "lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b}[name]
+    for dtype in (np.int64, np.float32):
+        assert_close(getattr(F, name)(numbanet.from_numpy(a.astype(dtype)), numbanet.from_numpy(b.astype(dtype))), expected)
+    assert_close(getattr(numbanet.from_numpy(a), f"__{name}__")(1),
+                 {"eq": a == 1, "ne": a != 1, "lt": a < 1, "le": a <= 1, "gt": a > 1, "ge": a >= 1}[name])  # fmt: skip
+
+
+def test_integer_division_rules():
+    a, b = np.array([7, -7, 7, -7]), np.array([2, 2, -2, -2])
+    x, y = numbanet.from_numpy(a), numbanet.from_numpy(b)
+    assert_close(x // y, a // b)
+    assert_close(x % y, a % b)
+    assert_close(x / y, (a / b).astype(np.float32))
+    assert_close(F.div(x, y, rounding_mode="trunc"), np.array([3, -3, -3, 3]))
+    with pytest.raises(RuntimeError, match="integer division by zero"):
+        x // 0
+    with pytest.raises(RuntimeError, match="integer division by zero"):
+        x % numbanet.tensor([1, 0, 1, 1])
+    check_op(lambda a, b: a % b, lambda a, b: a % b, [np.array([5.5, -5.5], np.float32), np.array([2.0, 3.0], np.float32)])
+
+
+@pytest.mark.skipif(torch is None, reason="compares with PyTorch")
+@pytest.mark.parametrize("left", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("right", ["bool", "uint8", "int64", "float32", "float64", "1", "True", "1.5", "0d"])
+def test_dtype_promotion(left, right):
+    def both(library):
+        a = library.ones(2).to(dtype=getattr(library, left))
+        b = {"1": 1, "True": True, "1.5": 1.5, "0d": library.tensor(2.0).to(dtype=library.float64)}.get(right)
+        return a, library.ones(2).to(dtype=getattr(library, right)) if b is None else b
+
+    for name in ("add", "mul", "div"):
+        ours, theirs = [str(getattr(lib, name)(*both(lib)).dtype).rpartition(".")[2] for lib in (numbanet, torch)]
+        assert ours == theirs, name
+
+
+shape_pairs = st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans()), min_size=0, max_size=4)
+
+
+@given(shape_pairs, st.integers(0, 2), st.integers(0, 2))
+@settings(max_examples=30, deadline=None)
+def test_any_broadcast(dims, drop_a, drop_b):
+    a_shape = tuple(1 if one_a else n for n, one_a, _ in dims)[drop_a:]
+    b_shape = tuple(1 if one_b else n for n, _, one_b in dims)[drop_b:]
+    a, b = normal(*a_shape), normal(*b_shape)
+    x, y = numbanet.tensor(a, requires_grad=True), numbanet.tensor(b, requires_grad=True)
+    z = x * y
+    assert_close(z.detach(), np.asarray(a * b))
+    cotangent = normal(*z.shape)
+    z.backward(numbanet.tensor(cotangent))
+    assert x.grad.shape == a_shape and y.grad.shape == b_shape
+    extra = len(z.shape) - len(a_shape)
+    full = cotangent * b
+    dims_a = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(a_shape) if n == 1)
+    assert_close(x.grad, np.asarray(full.sum(dims_a, keepdims=True)).reshape(a_shape).astype(np.float32), atol=1e-5)
+
+
+def test_shapes_that_do_not_broadcast():
+    with pytest.raises(RuntimeError, match=r"add: shapes \(2, 3\) and \(2,\) do not broadcast.*2 and 3"):
+        numbanet.ones(2, 3) + numbanet.ones(2)
+
+
+def test_other_operands_are_refused():
+    with pytest.raises(TypeError, match="mul: expected a tensor or a number, got str"):
+        numbanet.ones(2) * "3"
+
+
+@pytest.mark.parametrize("name", ["add_", "sub_", "mul_", "div_", "pow_"])
+def test_inplace_binary(name):
+    a, b = positive(3, 4), positive(4)
+
+    def run(library):
+        x, y = library.from_numpy(a.copy()).requires_grad_(), library.from_numpy(b.copy()).requires_grad_()
+        t = x * 1
+        memory = t.data_ptr()
+        result = getattr(t, name)(y)
+        assert result is t and t.data_ptr() == memory
+        (t * t).sum().backward()
+        return t.detach().numpy(), x.grad.numpy(), y.grad.numpy()
+
+    ours = run(numbanet)
+    expected = {"add_": a + b, "sub_": a - b, "mul_": a * b, "div_": a / b, "pow_": a**b}[name]
+    assert_close(ours[0], expected)
+    if torch is not None:
+        for x, y in zip(ours, run(torch), strict=True):
+            assert_close(x, y, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["exp_", "sqrt_", "neg_", "abs_", "log_"])
+def test_inplace_unary(name):
+    a = positive(3, 4)
+
+    def run(library):
+        x = library.from_numpy(a.copy()).requires_grad_()
+        t = x * 1
+        assert getattr(t, name)() is t
+        (t * t).sum().backward()
+        return t.detach().numpy(), x.grad.numpy()
+
+    ours = run(numbanet)
+    assert_close(ours[0], getattr(np, {"neg_": "negative"}.get(name, name[:-1]))(a))
+    if torch is not None:
+        for x, y in zip(ours, run(torch), strict=True):
+            assert_close(x, y, atol=1e-5)
+
+
+def test_inplace_between_overlapping_parts():
+    x = numbanet.arange(1000.0)
+    x[1:] += x[:-1]
+    assert_close(x, np.concatenate([[0.0], np.arange(1, 1000) + np.arange(999)]).astype(np.float32))
+
+
+def test_inplace_refuses_what_does_not_fit():
+    with pytest.raises(RuntimeError, match=r"cannot be put into a tensor of shape \(3,\)"):
+        numbanet.ones(3).add_(numbanet.ones(2, 3))
+    with pytest.raises(RuntimeError, match="float32, and cannot be put into a int64 tensor"):
+        numbanet.ones(3, dtype=numbanet.int64).add_(1.5)
+    with pytest.raises(RuntimeError, match="div_"):
+        numbanet.ones(3, dtype=numbanet.int64).div_(2)
+
+
+def test_nan_and_infinity_keep_their_meaning():
+    nan, inf = float("nan"), float("inf")
+    x = numbanet.tensor([nan, inf, -inf, 1.0])
+    assert x.isnan().tolist() == [True, False, False, False]
+    assert x.isinf().tolist() == [False, True, True, False]
+    assert x.isfinite().tolist() == [False, False, False, True]
+    assert np.isnan(F.maximum(x, numbanet.zeros(4)).numpy()[0]) and np.isnan(F.clamp(x, 0, 1).numpy()[0])
+    assert_close(F.clamp(x, 0, 1).numpy()[1:], np.array([1, 0, 1], np.float32))
+
+
+def test_double_backward():
+    for f in (lambda x: x * x * x, lambda x: (x * 2).exp(), lambda x: x.log() / x, lambda x: x**1.5, lambda x: x.sqrt() + x.sin()):
+        x = numbanet.tensor(positive(3).astype(np.float64), requires_grad=True)
+
+        def first(x, f=f):
+            (g,) = numbanet.autograd.grad(f(x).sum(), x, create_graph=True)
+            return g
+
+        assert numbanet.autograd.gradcheck(first, x)
+
+
+def test_allclose_and_equal():
+    a = numbanet.tensor([1.0, float("inf")])
+    assert F.allclose(a, a + 1e-9) and not F.allclose(a, a - 1e-2)
+    assert F.equal(a, a) and not F.equal(a, numbanet.ones(3))

@@ -152,10 +152,7 @@ def _update_running(running_mean: Tensor, running_var: Tensor, mean: Any, var: A
     for tensor, array in zip((running_mean, running_var), targets, strict=True):
         if array is not tensor._array:
             tensor.detach().copy_(wrap(array))
-        owner = tensor._owner
-        if owner is None:
-            owner = tensor
-        owner._changes += 1
+        tensor._count_change()
 
 
 def _train_grad(dy: Tensor, x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, ...]:

@@ -247,7 +247,7 @@ def _sign(x, number):  # type: ignore[no-untyped-def]
 def _rsqrt(x, number):  # type: ignore[no-untyped-def]
     # LLVM may turn 1 / sqrt(x) into an estimate and a Newton step, which makes NaN of the two ends
     root = number(1) / math.sqrt(x)
-    return number(0) if x == number(math.inf) else number(math.inf) if x == number(0) else root
+    return number(0) if x == number(math.inf) else number(1) / x if x == number(0) else root
 
 
 @scalar

@@ -164,8 +164,7 @@ class Optimizer:
                     slope = devices.contiguous(slope)
                 if devices.is_contiguous(array):
                     self.update(parameter, array.reshape(-1), slope.reshape(-1), state[parameter], options)
-                    owner = parameter._owner
-                    (parameter if owner is None else owner)._changes += 1  # autograd notices changes of saved values by it
+                    parameter._changed()  # autograd tells by it that a saved value is no longer what it was
                 else:
                     values = devices.copy(array)
                     self.update(parameter, values.reshape(-1), slope.reshape(-1), state[parameter], options)

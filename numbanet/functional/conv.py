@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
-
-import numpy as np
 
 from numbanet import devices
 from numbanet import shapes
 from numbanet.autograd import Function, is_grad_enabled
-from numbanet.devices import Array, Device
+from numbanet.functional.linear import no_bias
 from numbanet.kernels import conv2d as kernels
 from numbanet.tensor import Tensor, wrap
 
@@ -69,11 +66,6 @@ def conv2d(
     return Conv2dFunction.apply(input, weight, bias, out_shape, geometry)
 
 
-@cache
-def _no_bias(dtype: np.dtype, device: Device) -> Array:
-    return devices.empty((0,), dtype, device)
-
-
 class Conv2dFunction(Function):
     """y = x * weight + bias."""
 
@@ -84,7 +76,7 @@ class Conv2dFunction(Function):
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
         dtype, device = x.dtype, x.device
-        b = _no_bias(dtype, device) if bias is None else devices.contiguous(bias._array)
+        b = no_bias(dtype, device) if bias is None else devices.contiguous(bias._array)
         y = devices.empty(out_shape, dtype, device)
         if y.size:
             kernels.conv2d_forward(devices.contiguous(x._array), devices.contiguous(weight._array), b, y, *geometry)

@@ -42,7 +42,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 @cache
-def _no_bias(dtype: np.dtype, device: Device) -> Array:
+def no_bias(dtype: np.dtype, device: Device) -> Array:
+    """What kernels take for a bias (or another vector) that is not there: an array of shape (0,)."""
     return devices.empty((0,), dtype, device)
 
 
@@ -56,7 +57,7 @@ class LinearFunction(Function):
         ctx.save_for_backward(x, weight)
         dtype, device = x.dtype, x.device
         outputs, inputs = weight._array.shape
-        b = _no_bias(dtype, device) if bias is None else devices.contiguous(bias._array)
+        b = no_bias(dtype, device) if bias is None else devices.contiguous(bias._array)
         y = devices.empty(out_shape, dtype, device)
         kernels.matmul(
             devices.contiguous(x._array).reshape(1, rows, inputs),
@@ -239,7 +240,7 @@ class MatmulFunction(Function):
             x, y = x.reshape(1, *x.shape), y.reshape(1, *y.shape)
         out = devices.empty((x.shape[0] if x.shape[0] != 1 else y.shape[0], m, n), a.dtype, a.device)
         if out.size:
-            kernels.matmul(x, y, _no_bias(a.dtype, a.device), out, transpose_a, transpose_b)
+            kernels.matmul(x, y, no_bias(a.dtype, a.device), out, transpose_a, transpose_b)
         return wrap(out.reshape(m, n) if flat else out)
 
     @staticmethod

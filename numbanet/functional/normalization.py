@@ -71,11 +71,9 @@ def batch_norm(
     return BatchNormEvalFunction.apply(input, weight, bias, running_mean, running_var, strip, float(eps))
 
 
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, channels: int) -> tuple[Any, Any]:
-    """The arrays of weight and bias, ones and zeros where they are missing."""
-    w = devices.full((channels,), 1, x.dtype, x.device) if weight is None else devices.contiguous(weight._array)
-    b = devices.full((channels,), 0, x.dtype, x.device) if bias is None else devices.contiguous(bias._array)
-    return w, b
+def _array(tensor: Tensor | None, like: Tensor) -> Array:
+    """The kernels' array of weight or bias."""
+    return no_bias(like.dtype, like.device) if tensor is None else devices.contiguous(tensor._array)
 
 
 def _per_channel(values: Tensor, ndim: int) -> Tensor:
@@ -108,12 +106,18 @@ class BatchNormTrainFunction(Function):
         y = devices.empty(x._array.shape, dtype, device)
         mean, inv_std, var = [devices.empty((channels,), dtype, device) for _ in range(3)]
         ctx.strip, ctx.eps = strip, eps
-        if y.size:
-            w, b = _affine(x, weight, bias, channels)
-            source = devices.contiguous(x._array).reshape(strip)
-            kernels.batch_norm_train_forward(source, w, b, y.reshape(strip), mean, inv_std, var, eps)
-            if running_mean is not None and running_var is not None:
-                _update_running(running_mean, running_var, mean, var, momentum, n * positions)
+        kernels.batch_norm_train_forward(
+            devices.contiguous(x._array).reshape(strip),
+            _array(weight, x),
+            _array(bias, x),
+            y.reshape(strip),
+            mean,
+            inv_std,
+            var,
+            eps,
+        )
+        if running_mean is not None and running_var is not None and y.size:
+            _update_running(running_mean, running_var, mean, var, momentum, n * positions)
         ctx.save_for_backward(x, weight, wrap(mean), wrap(inv_std))
         return wrap(y)
 
@@ -122,26 +126,30 @@ class BatchNormTrainFunction(Function):
         x, weight, mean, inv_std = ctx.saved_tensors
         if is_grad_enabled():
             return *_train_grad(dy, x, weight, ctx.eps), None, None, None, None, None
-        n, channels, positions = ctx.strip
-        dx = devices.empty(x._array.shape, x.dtype, x.device)
-        dweight, dbias = [devices.empty((channels,), x.dtype, x.device) for _ in range(2)]
-        if dx.size:
-            kernels.batch_norm_train_backward(
-                devices.contiguous(dy._array).reshape(ctx.strip),
-                devices.contiguous(x._array).reshape(ctx.strip),
-                _affine(x, weight, weight, channels)[0],
-                mean._array,
-                inv_std._array,
-                dx.reshape(ctx.strip),
-                dweight,
-                dbias,
-            )
-        else:
-            dweight, dbias = [devices.full((channels,), 0, x.dtype, x.device) for _ in range(2)]
+        dx, dweight, dbias = _grads(ctx, x)
+        kernels.batch_norm_train_backward(
+            devices.contiguous(dy._array).reshape(ctx.strip),
+            devices.contiguous(x._array).reshape(ctx.strip),
+            _array(weight, x),
+            mean._array,
+            inv_std._array,
+            dx.reshape(ctx.strip),
+            dweight,
+            dbias,
+        )
         return *_wanted(ctx, dx, dweight, dbias), None, None, None, None, None
 
 
-def _wanted(ctx: Any, *arrays: Any) -> tuple[Tensor | None, ...]:
+def _grads(ctx: Any, x: Tensor) -> tuple[Array, Array, Array]:
+    """Arrays for dx, dweight and dbias, of shape (0,) where the latter are not wanted."""
+    dtype, device, channels = x.dtype, x.device, ctx.strip[1]
+    dweight, dbias = [
+        devices.empty((channels,), dtype, device) if need else no_bias(dtype, device) for need in ctx.needs_input_grad[1:3]
+    ]
+    return devices.empty(x._array.shape, dtype, device), dweight, dbias
+
+
+def _wanted(ctx: Any, *arrays: Array) -> tuple[Tensor | None, ...]:
     return tuple([wrap(a) if need else None for a, need in zip(arrays, ctx.needs_input_grad, strict=False)])
 
 
@@ -183,15 +191,15 @@ class BatchNormEvalFunction(Function):
         ctx.strip, ctx.eps = strip, eps
         ctx.save_for_backward(x, weight, running_mean, running_var)
         y = devices.empty(x._array.shape, x.dtype, x.device)
-        if y.size:
-            kernels.batch_norm_eval_forward(
-                devices.contiguous(x._array).reshape(strip),
-                *_affine(x, weight, bias, strip[1]),
-                devices.contiguous(running_mean._array),
-                devices.contiguous(running_var._array),
-                y.reshape(strip),
-                eps,
-            )
+        kernels.batch_norm_eval_forward(
+            devices.contiguous(x._array).reshape(strip),
+            _array(weight, x),
+            _array(bias, x),
+            devices.contiguous(running_mean._array),
+            devices.contiguous(running_var._array),
+            y.reshape(strip),
+            eps,
+        )
         return wrap(y)
 
     @staticmethod
@@ -203,19 +211,16 @@ class BatchNormEvalFunction(Function):
             normal = (x - _per_channel(running_mean, ndim)) * inv_std
             scale = inv_std if weight is None else inv_std * _per_channel(weight, ndim)
             return dy * scale, (dy * normal).sum(dims), dy.sum(dims), None, None, None, None
-        channels = ctx.strip[1]
-        dx = devices.empty(x._array.shape, x.dtype, x.device)
-        dweight, dbias = [devices.full((channels,), 0, x.dtype, x.device) for _ in range(2)]
-        if dx.size:
-            kernels.batch_norm_eval_backward(
-                devices.contiguous(dy._array).reshape(ctx.strip),
-                devices.contiguous(x._array).reshape(ctx.strip),
-                _affine(x, weight, weight, channels)[0],
-                devices.contiguous(running_mean._array),
-                devices.contiguous(running_var._array),
-                dx.reshape(ctx.strip),
-                dweight,
-                dbias,
-                ctx.eps,
-            )
+        dx, dweight, dbias = _grads(ctx, x)
+        kernels.batch_norm_eval_backward(
+            devices.contiguous(dy._array).reshape(ctx.strip),
+            devices.contiguous(x._array).reshape(ctx.strip),
+            _array(weight, x),
+            devices.contiguous(running_mean._array),
+            devices.contiguous(running_var._array),
+            dx.reshape(ctx.strip),
+            dweight,
+            dbias,
+            ctx.eps,
+        )
         return *_wanted(ctx, dx, dweight, dbias), None, None, None, None

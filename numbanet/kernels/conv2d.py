@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numbanet.devices import cuda, empty
+from numbanet.devices import CUDA, cuda, empty
 from numbanet.kernels import launch, simd
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
@@ -46,57 +46,54 @@ from numbanet.kernels.parallel import run_stages
 # ------------------------------------------------------------------------------------------------------ references
 
 
+def _elements(weight, x, y, sh, sw, pt, pl, dh, dw, groups):
+    """For references: every kernel element and group as (output channels, input channels, i, j, the pixels of the
+    padded input that its outputs read), with the padded input's shape and the place of the input in it."""
+    out, per_group, kh, kw = weight
+    bottom = max(0, (y[2] - 1) * sh + (kh - 1) * dh + 1 - pt - x[2])
+    right = max(0, (y[3] - 1) * sw + (kw - 1) * dw + 1 - pl - x[3])
+    shape = (x[0], x[1], pt + x[2] + bottom, pl + x[3] + right)
+    inner = (slice(None), slice(None), slice(pt, pt + x[2]), slice(pl, pl + x[3]))
+    elements = []
+    for g, i, j in np.ndindex(groups, kh, kw):
+        o = slice(g * (out // groups), (g + 1) * (out // groups))
+        c = slice(g * per_group, (g + 1) * per_group)
+        rows = slice(i * dh, i * dh + (y[2] - 1) * sh + 1, sh)
+        columns = slice(j * dw, j * dw + (y[3] - 1) * sw + 1, sw)
+        elements.append((o, c, i, j, (slice(None), c, rows, columns)))
+    return shape, inner, elements
+
+
 def conv2d_forward_reference(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
-    """One product of pixels and weights per kernel element, on an image padded with zeros on all sides."""
-    (_, channels, height, width), (out, per_group, kh, kw), (oh, ow) = x.shape, weight.shape, y.shape[2:]
-    bottom = max(0, (oh - 1) * sh + (kh - 1) * dh + 1 - pt - height)
-    right = max(0, (ow - 1) * sw + (kw - 1) * dw + 1 - pl - width)
-    padded = np.pad(x, ((0, 0), (0, 0), (pt, bottom), (pl, right)))
+    """One product of weights and pixels per kernel element and group, on an image padded with zeros."""
+    shape, inner, elements = _elements(weight.shape, x.shape, y.shape, sh, sw, pt, pl, dh, dw, groups)
+    padded = np.zeros(shape, x.dtype)
+    padded[inner] = x
     y[...] = bias[None, :, None, None] if bias.size else 0
-    for o in range(out):
-        first = o // (out // groups) * per_group
-        for i in range(kh):
-            for j in range(kw):
-                rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
-                columns = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
-                pixels = padded[:, first : first + per_group, rows, columns]
-                y[:, o] += np.tensordot(pixels, weight[o, :, i, j], axes=(1, 0))
+    for o, _, i, j, pixels in elements:
+        y[:, o] += np.einsum("oc,nchw->nohw", weight[o, :, i, j], padded[pixels])
 
 
 def conv2d_grad_input_reference(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
-    """Every output pixel hands its gradient to the input pixels that it read, one kernel element after another."""
-    (_, out, oh, ow), (_, per_group, kh, kw), (height, width) = dy.shape, weight.shape, dx.shape[2:]
-    dx[...] = 0
-    for i in range(kh):
-        for j in range(kw):
-            for oy in range(oh):
-                for ox in range(ow):
-                    iy, ix = oy * sh + i * dh - pt, ox * sw + j * dw - pl
-                    if 0 <= iy < height and 0 <= ix < width:
-                        for g in range(groups):
-                            o = slice(g * (out // groups), (g + 1) * (out // groups))
-                            c = slice(g * per_group, (g + 1) * per_group)
-                            dx[:, c, iy, ix] += dy[:, o, oy, ox] @ weight[o, :, i, j]
+    """Every output pixel hands its gradient on to the input pixels that it read; what falls on the padding is lost."""
+    shape, inner, elements = _elements(weight.shape, dx.shape, dy.shape, sh, sw, pt, pl, dh, dw, groups)
+    padded = np.zeros(shape, dx.dtype)
+    for o, _, i, j, pixels in elements:
+        padded[pixels] += np.einsum("oc,nohw->nchw", weight[o, :, i, j], dy[:, o])
+    dx[...] = padded[inner]
 
 
 def conv2d_grad_weight_reference(dy, x, dweight, sh, sw, pt, pl, dh, dw, groups):
-    """Every kernel element gathers what the output pixels' gradients and the input pixels under it give."""
-    (_, out, oh, ow), (_, per_group, kh, kw), (height, width) = dy.shape, dweight.shape, x.shape[2:]
-    dweight[...] = 0
-    for i in range(kh):
-        for j in range(kw):
-            for oy in range(oh):
-                for ox in range(ow):
-                    iy, ix = oy * sh + i * dh - pt, ox * sw + j * dw - pl
-                    if 0 <= iy < height and 0 <= ix < width:
-                        for g in range(groups):
-                            o = slice(g * (out // groups), (g + 1) * (out // groups))
-                            c = slice(g * per_group, (g + 1) * per_group)
-                            dweight[o, :, i, j] += dy[:, o, oy, ox].T @ x[:, c, iy, ix]
+    """Every kernel element gathers the products of the gradients and the pixels that it brought together."""
+    shape, inner, elements = _elements(dweight.shape, x.shape, dy.shape, sh, sw, pt, pl, dh, dw, groups)
+    padded = np.zeros(shape, x.dtype)
+    padded[inner] = x
+    for o, _, i, j, pixels in elements:
+        dweight[o, :, i, j] = np.einsum("nohw,nchw->oc", dy[:, o], padded[pixels])
 
 
 def conv2d_grad_bias_reference(dy, dbias):
-    """The mean-free textbook sum, in float64."""
+    """The sum over images and pixels, in float64."""
     dbias[...] = dy.sum(axis=(0, 2, 3), dtype=np.float64)
 
 
@@ -272,6 +269,16 @@ def _partitions(layout: _Layout, n: int, most: int) -> Iterator[tuple[int, int]]
             yield 1, rows
 
 
+def _part_blocks(row_blocks: int, height: int) -> list[int]:
+    """Numbers of row blocks that a task may take: as many as fit, and fewer for more tasks, but 16 rows at least."""
+    found = []
+    blocks = max(1, min(row_blocks, _RESULT_ROWS // height))
+    while not found or blocks * height >= 16:
+        found.append(_ceil(row_blocks, _ceil(row_blocks, blocks)))
+        blocks //= 2
+    return found
+
+
 def _makespan(tasks: int, cost: float) -> float:
     """Time for tasks of one cost on a few threads; which number of threads is not asked, for the results' sake."""
     return cost * (_ceil(tasks, 2) * 2 + _ceil(tasks, 8) * 8) / 2
@@ -319,12 +326,7 @@ def _convolve_plan(layout: _Layout, n, groups, channels, rows, out, out_step, st
     planes = max(1, len(layout.planes))
     row_blocks = _ceil(rows, height)
     best = None
-    for parts in (1, 2, 3, 4, 6, 8, 16, 32, 64):
-        part_blocks = _ceil(row_blocks, parts)
-        if parts > 1 and (part_blocks * height < 16 or _ceil(row_blocks, part_blocks) != parts):
-            continue
-        if part_blocks * height > _RESULT_ROWS and part_blocks > 1:
-            continue
+    for part_blocks in _part_blocks(row_blocks, height):
         most = min(_SCRATCH_BYTES // itemsize // (min(channels, 32) * planes + 1),
                    _RESULT_BYTES // itemsize // (part_blocks * height * len(layout.products)), 4096)
         for images, band in _partitions(layout, n, max(most, tile)):
@@ -814,7 +816,8 @@ def _forward_cuda_kernel(tile, micro, real):
 
     @cuda.jit
     def _conv2d_forward_cuda(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
-        left, right = cuda.shared.array((wide, tile), real), cuda.shared.array((tile, wide), real)
+        left = cuda.shared.array((wide, tile), real)
+        right = cuda.shared.array((tile, wide), real)  # a line of its own: the simulator tells arrays by their lines
         total, part = cuda.local.array((micro, micro), real), cuda.local.array((micro, micro), real)
         image, top, side = (
             cuda.local.array(micro, numba.int64),
@@ -891,7 +894,8 @@ def _grad_input_cuda_kernel(tile, micro, real):
 
     @cuda.jit
     def _conv2d_grad_input_cuda(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
-        left, right = cuda.shared.array((wide, tile), real), cuda.shared.array((tile, wide), real)
+        left = cuda.shared.array((wide, tile), real)
+        right = cuda.shared.array((tile, wide), real)  # a line of its own: the simulator tells arrays by their lines
         total, part = cuda.local.array((micro, micro), real), cuda.local.array((micro, micro), real)
         image, top, side = (
             cuda.local.array(micro, numba.int64),
@@ -965,7 +969,8 @@ def _grad_weight_cuda_kernel(tile, micro, real):
 
     @cuda.jit
     def _conv2d_grad_weight_cuda(dy, x, partials, kh, kw, sh, sw, pt, pl, dh, dw, groups):
-        left, right = cuda.shared.array((wide, tile), real), cuda.shared.array((tile, wide), real)
+        left = cuda.shared.array((wide, tile), real)
+        right = cuda.shared.array((tile, wide), real)  # a line of its own: the simulator tells arrays by their lines
         total, part = cuda.local.array((micro, micro), real), cuda.local.array((micro, micro), real)
         channel, down, across = (
             cuda.local.array(micro, numba.int64),

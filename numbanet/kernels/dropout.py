@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from numbanet.device import cuda
+from numbanet.devices import cuda
 from numbanet.kernels import launch
 from numbanet.kernels.index import fma, log_, read, reread, scalar, write
 from numbanet.kernels.kernel import Kernel, jit

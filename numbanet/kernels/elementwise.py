@@ -78,17 +78,15 @@ def _broadcast(
         if (a.size == n or a.size == 1) and (b.size == n or b.size == 1):
             line(flat, n)(a.reshape(-1), b.reshape(-1), out.reshape(-1), int(a.size == n), int(b.size == n))
             return
-        levels = _levels(a.shape, b.shape, out.shape)
+        levels = _levels(tuple(a.shape), tuple(b.shape), tuple(out.shape))
         if len(levels) > 4:  # rare: walk the leading dimension here
-            a = a.reshape((1,) * (out.ndim - a.ndim) + a.shape)
-            b = b.reshape((1,) * (out.ndim - b.ndim) + b.shape)
+            a = a.reshape((1,) * (out.ndim - a.ndim) + tuple(a.shape))
+            b = b.reshape((1,) * (out.ndim - b.ndim) + tuple(b.shape))
             for i in range(out.shape[0]):
                 launcher(a[i if a.shape[0] > 1 else 0], b[i if b.shape[0] > 1 else 0], out[i])
             return
         (_, a0, b0), (d1, a1, b1), (d2, a2, b2), (d3, a3, b3) = [(1, 0, 0)] * (4 - len(levels)) + levels
-        line(rows, n)(
-            a.reshape(-1), b.reshape(-1), out.reshape(-1), d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3
-        )
+        line(rows, n)(a.reshape(-1), b.reshape(-1), out.reshape(-1), d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3)
 
     return launcher
 
@@ -347,9 +345,7 @@ def _where_cuda_flat(condition, a, b, out):  # type: ignore[no-untyped-def]
 
 def _where_cuda(condition: Any, a: Any, b: Any, out: Any) -> None:
     if out.size:
-        _where_cuda_flat[launch.line(out.size)](
-            condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1)
-        )
+        _where_cuda_flat[launch.line(out.size)](condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1))
 
 
 where = Kernel("where", reference=where_reference, cpu=_where_cpu, cuda=_where_cuda)

@@ -112,6 +112,17 @@ def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def fence(typingctx, x):  # type: ignore[no-untyped-def]
+    """x, as it is: sums are not reordered across it. Not for vectorised loops."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real, suffix, *_ = _float(signature.return_type)
+        return _call(builder, f"llvm.arithmetic.fence.{suffix}", real, args)
+
+    return x(x), codegen
+
+
+@intrinsic
 def nearest(typingctx, x):  # type: ignore[no-untyped-def]
     """x rounded to the nearest integer, ties to even."""
 

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from numbanet.device import cuda
-from numbanet.kernels.index import exp_, key_value, read, reread, rising_key, write
+from numbanet.devices import cuda
+from numbanet.kernels.index import exp_, fence, key_value, read, reread, rising_key, write
 from numbanet.kernels.kernel import Kernel, jit
 
 COLUMNS = 128  # columns of one task where inner > 1: two accumulators each, in the first-level cache
@@ -390,7 +390,7 @@ def _cross_entropy_forward_rows(logits, target, losses, lse, n, ignore_index):  
         if wanted == ignore_index:
             losses[row] = 0
         else:
-            losses[row] = logarithm - (logits[start + wanted] - highest)
+            losses[row] = logarithm - fence(logits[start + wanted] - highest)  # not lse - logit: see log_softmax
 
 
 def _cross_entropy_forward_cpu(logits: Any, target: Any, losses: Any, lse: Any, ignore_index: int) -> None:

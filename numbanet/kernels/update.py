@@ -22,12 +22,11 @@ False; ``first`` says that the buffer holds nothing yet; step counts from 1. NaN
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import prange
 
-from numbanet.device import cuda
+from numbanet.devices import cuda
 from numbanet.kernels import launch
 from numbanet.kernels.index import read, scalar, write
 from numbanet.kernels.kernel import Kernel, jit

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet import models, nn
+from numbanet import nn
+from numbanet.models.lenet import lenet as _lenet
+from numbanet.models.lenet import lenet_bn as _lenet_bn
 
 
 class Reshape(nn.Module):
@@ -16,9 +18,9 @@ class Reshape(nn.Module):
 
 def lenet() -> nn.Sequential:
     """LeNet behind a ``Reshape`` layer."""
-    return nn.Sequential(Reshape(), *models.lenet())
+    return nn.Sequential(Reshape(), *_lenet())
 
 
 def lenet_bn() -> nn.Sequential:
     """LeNet with batch normalisation."""
-    return models.lenet_bn()
+    return _lenet_bn()

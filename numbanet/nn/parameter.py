@@ -27,6 +27,7 @@ class Parameter(Tensor):
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}; make one with numbanet.tensor(...)")
         self._array = data._array
+        data._share_changes(self)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:

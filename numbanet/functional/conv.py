@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet import devices
-from numbanet import shapes
+from numbanet import devices, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional.linear import no_bias
 from numbanet.kernels import conv2d as kernels

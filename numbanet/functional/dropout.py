@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet import devices
-from numbanet import shapes
+from numbanet import devices, shapes
 from numbanet.autograd import Function
 from numbanet.functional.inplace import assign
 from numbanet.kernels import dropout as kernels

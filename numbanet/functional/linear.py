@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numbanet import devices
-from numbanet import dtypes, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array, Device
 from numbanet.kernels import matmul as kernels

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from numbanet import device as devices
-from numbanet import shapes
+from numbanet import devices, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional.activation import log_softmax, softmax
+from numbanet.kernels import reduction as reduction_kernels
 from numbanet.kernels import softmax as kernels
 from numbanet.tensor import Tensor, wrap
 
@@ -179,16 +179,15 @@ class CrossEntropyFunction(Function):
         losses, lse = [devices.empty((n,), logits.dtype, x.device) for _ in range(2)]
         if logits.size:
             kernels.cross_entropy_forward(logits, classes, losses, lse, ignore_index)
-        total = wrap(losses)
-        ctx.count = 1
-        if reduction == "mean":
-            ctx.count = _count(classes, ignore_index)
-        ctx.save_for_backward(x, wrap(classes), wrap(lse))
         ctx.settings = reduction, ignore_index
+        ctx.count = _count(classes, ignore_index) if reduction == "mean" else 1
+        ctx.save_for_backward(x, wrap(classes), wrap(lse))
         if reduction == "none":
-            return total
-        total = total.sum()
-        return total / ctx.count if reduction == "mean" else total
+            return wrap(losses)
+        total = devices.empty((1, 1), logits.dtype, x.device)
+        reduction_kernels.sum_(losses.reshape(1, n, 1), total)
+        loss = wrap(total.reshape(()))
+        return loss / ctx.count if reduction == "mean" else loss
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> Any:
@@ -201,12 +200,17 @@ class CrossEntropyFunction(Function):
             p = softmax(x, 1) - index.unsqueeze(1).eq(_arange(x)).to(dtype=x.dtype)
             return (p * scale.reshape(-1, 1)).masked_fill(counted.logical_not(), 0.0), None, None, None
         dx = devices.empty(x._array.shape, x.dtype, x.device)
+        n = x._array.shape[0]
+        if scale.ndim == 0 and not x.is_cuda:
+            scales = devices.full((n,), float(scale._array), x.dtype)
+        else:
+            scales = devices.contiguous(scale.expand(n)._array)
         if dx.size:
             kernels.cross_entropy_backward(
                 devices.contiguous(x._array),
                 target._array,
                 lse._array,
-                devices.contiguous(scale.expand(x._array.shape[0])._array),
+                scales,
                 dx,
                 ignore_index,
             )

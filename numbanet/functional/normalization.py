@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet import devices
-from numbanet import shapes
+from numbanet import devices, shapes
 from numbanet.autograd import Function, is_grad_enabled
+from numbanet.devices import Array
+from numbanet.functional.linear import no_bias
 from numbanet.kernels import batch_norm as kernels
 from numbanet.tensor import Tensor, wrap
 

@@ -21,7 +21,7 @@ from numba import prange
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import read, scalar, sigmoid_, tanh_, write
+from numbanet.kernels.index import limit_threads, read, restore_threads, scalar, sigmoid_, tanh_, write
 from numbanet.kernels.kernel import Kernel, jit
 
 _cuda_kernels: list[tuple[Any, str]] = []
@@ -33,9 +33,11 @@ def _forward(name: str, reference: Callable[..., None], f: Callable[..., Any], f
 
     @jit(parallel=True, name=f"_{name}_flat")
     def flat(x, y):  # type: ignore[no-untyped-def]
+        threads = limit_threads(y.size)
         number = x.dtype.type
         for i in prange(y.size):
             write(y, i, on_cpu(read(x, i), number))
+        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(x, y):  # type: ignore[no-untyped-def]
@@ -60,9 +62,11 @@ def _backward(name: str, reference: Callable[..., None], f: Callable[..., Any]) 
 
     @jit(parallel=True, name=f"_{name}_flat")
     def flat(dy, y, dx):  # type: ignore[no-untyped-def]
+        threads = limit_threads(y.size)
         number = y.dtype.type
         for i in prange(dx.size):
             write(dx, i, f(read(dy, i), read(y, i), number))
+        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(dy, y, dx):  # type: ignore[no-untyped-def]

@@ -28,7 +28,7 @@ from numba import prange
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import fma, log_, read, reread, scalar, write
+from numbanet.kernels.index import fma, limit_threads, log_, read, reread, restore_threads, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
 
 CHUNK = 1 << 12  # numbers of one task, made into a buffer in the first-level cache; a multiple of 4
@@ -107,6 +107,7 @@ def _threshold_and_scale(p: float) -> tuple[int, float]:
 
 @jit(parallel=True)
 def _dropout_flat(x, y, threshold, scale, seed, offset):  # type: ignore[no-untyped-def]
+    threads = limit_threads(x.size)
     number = x.dtype.type
     factor = number(scale)
     n = x.size
@@ -119,6 +120,7 @@ def _dropout_flat(x, y, threshold, scale, seed, offset):  # type: ignore[no-unty
         for i in range(min(start + CHUNK, skip + n) - first):
             kept = np.int32(reread(words, first - start + i) >> np.uint32(8)) >= np.int32(threshold)
             write(y, first - skip + i, read(x, first - skip + i) * factor if kept else number(0))
+    restore_threads(threads)
 
 
 def _dropout_cpu(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
@@ -166,6 +168,7 @@ def _unit(dtype: np.dtype) -> tuple[int, float]:
 
 @jit(parallel=True)
 def _uniform_flat(out, low, span, unit, drop, seed, offset):  # type: ignore[no-untyped-def]
+    threads = limit_threads(out.size)
     number = out.dtype.type
     least, step = number(low), number(span) * number(unit)
     n = out.size
@@ -177,6 +180,7 @@ def _uniform_flat(out, low, span, unit, drop, seed, offset):  # type: ignore[no-
         first = max(start, skip)
         for i in range(min(start + CHUNK, skip + n) - first):
             write(out, first - skip + i, fma(number(reread(words, first - start + i) >> np.uint32(drop)), step, least))
+    restore_threads(threads)
 
 
 def _uniform_cpu(out: Any, low: float, high: float, seed: int, offset: int) -> None:
@@ -257,6 +261,7 @@ def _fill_normals(words, normals):  # type: ignore[no-untyped-def]
 
 @jit(parallel=True)
 def _normal_flat(out, mean, std, seed, offset):  # type: ignore[no-untyped-def]
+    threads = limit_threads(out.size)
     number = out.dtype.type
     centre, scale = number(mean), number(std)
     n = out.size
@@ -270,6 +275,7 @@ def _normal_flat(out, mean, std, seed, offset):  # type: ignore[no-untyped-def]
         first = max(start, skip)
         for i in range(min(start + CHUNK, skip + n) - first):
             write(out, first - skip + i, fma(reread(normals, first - start + i), scale, centre))
+    restore_threads(threads)
 
 
 def _normal_cpu(out: Any, mean: float, std: float, seed: int, offset: int) -> None:

@@ -32,7 +32,7 @@ from numba import prange
 
 from numbanet.devices import cuda, is_cuda_array
 from numbanet.kernels import launch
-from numbanet.kernels.index import exp_, expm1_, log_, read, scalar, write
+from numbanet.kernels.index import exp_, expm1_, limit_threads, log_, read, restore_threads, scalar, write
 from numbanet.kernels.index import tanh_ as _tanh_cpu
 from numbanet.kernels.kernel import Kernel, jit
 
@@ -126,9 +126,11 @@ def _unary(
 
     @jit(parallel=True, name=f"{name}_flat")
     def flat(a, out):  # type: ignore[no-untyped-def]
+        threads = limit_threads(out.size)
         number = a.dtype.type
         for i in prange(out.size):
             write(out, i, f(read(a, i), number))
+        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(a, out):  # type: ignore[no-untyped-def]
@@ -168,14 +170,17 @@ def _binary(name: str, numpy: Callable[..., Any], f: Callable[..., Any], result:
 
     @jit(parallel=True, name=f"{name}_flat")
     def flat(a, b, out, sa, sb):  # type: ignore[no-untyped-def]
+        threads = limit_threads(out.size)
         n = out.size
         for task in prange((n + CHUNK - 1) // CHUNK):
             start = np.int64(task) * CHUNK
             segment(a, start * sa, sa, b, start * sb, sb, out, start, min(CHUNK, n - start))
+        restore_threads(threads)
 
     @jit(parallel=True, name=f"{name}_rows")
     def rows(a, b, out, d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3):  # type: ignore[no-untyped-def]
         """Rows of d3 elements; a task is a block of short rows or a piece of a long one."""
+        threads = limit_threads(out.size)
         total = out.size // d3
         block = max(1, CHUNK // d3)
         piece = min(d3, CHUNK)
@@ -191,6 +196,7 @@ def _binary(name: str, numpy: Callable[..., Any], f: Callable[..., Any], result:
                 in_a = i * a0 + j * a1 + k * a2 + start * a3
                 in_b = i * b0 + j * b1 + k * b2 + start * b3
                 segment(a, in_a, a3, b, in_b, b3, out, row * d3 + start, n)
+        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(a, b, out, sa, sb):  # type: ignore[no-untyped-def]
@@ -327,9 +333,11 @@ def where_reference(condition, a, b, out):  # type: ignore[no-untyped-def]
 
 @jit(parallel=True)
 def _where_flat(condition, a, b, out):  # type: ignore[no-untyped-def]
+    threads = limit_threads(out.size)
     for i in prange(out.size):
         left, right = read(a, i), read(b, i)
         write(out, i, left if read(condition, i) else right)
+    restore_threads(threads)
 
 
 def _where_cpu(condition: Any, a: Any, b: Any, out: Any) -> None:
@@ -357,12 +365,14 @@ def clamp_reference(a, out, low, high):  # type: ignore[no-untyped-def]
 
 @jit(parallel=True)
 def _clamp_flat(a, out, low, high):  # type: ignore[no-untyped-def]
+    threads = limit_threads(out.size)
     number = a.dtype.type
     least, most = number(low), number(high)
     for i in prange(out.size):
         x = read(a, i)
         x = least if x < least else x
         write(out, i, most if x > most else x)
+    restore_threads(threads)
 
 
 def _clamp_cpu(a: Any, out: Any, low: float, high: float) -> None:
@@ -407,9 +417,11 @@ def axpy_reference(a, out, alpha):  # type: ignore[no-untyped-def]
 
 @jit(parallel=True)
 def _axpy_flat(a, out, alpha):  # type: ignore[no-untyped-def]
+    threads = limit_threads(out.size)
     factor = out.dtype.type(alpha)
     for i in prange(out.size):
         write(out, i, read(out, i) + factor * read(a, i))
+    restore_threads(threads)
 
 
 def _axpy_cpu(a: Any, out: Any, alpha: float) -> None:
@@ -444,8 +456,10 @@ def cast_reference(a, out):  # type: ignore[no-untyped-def]
 
 @jit(parallel=True)
 def _cast_flat(a, out):  # type: ignore[no-untyped-def]
+    threads = limit_threads(out.size)
     for i in prange(out.size):
         write(out, i, read(a, i))
+    restore_threads(threads)
 
 
 def _cast_cpu(a: Any, out: Any) -> None:

@@ -24,8 +24,11 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import overload
 from numba.np.arrayobj import make_array
+
+intrinsic: Any = _intrinsic  # its declared type is the typing side's, whose first argument callers do not write
 
 
 def scalar(function: Any) -> Any:
@@ -83,6 +86,42 @@ def write(typingctx, a, i, value):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(a, types.intp, value), codegen
+
+
+# ----------------------------------------------------------------------------------------------- threads by work
+
+
+WORK = 1 << 15  # elements that are worth one more thread
+
+
+@intrinsic
+def limit_threads(typingctx, work):  # type: ignore[no-untyped-def]
+    """Lower this thread's number of threads to one per WORK elements; returns the former number, for ``restore_threads``.
+
+    A parallel function calls it before its loop. Waking a sleeping thread costs up to 30 microseconds, and more on a
+    busy machine; an array of LeNet's parameters takes two on the thread that is awake.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        former = _call(builder, "get_num_threads", i64, [])
+        wanted = builder.add(builder.ashr(args[0], ir.Constant(i64, WORK.bit_length() - 1)), ir.Constant(i64, 1))
+        fewer = builder.select(builder.icmp_signed("<", wanted, former), wanted, former)
+        _call(builder, "set_num_threads", ir.VoidType(), [fewer])
+        return former
+
+    return types.intp(types.intp), codegen
+
+
+@intrinsic
+def restore_threads(typingctx, former):  # type: ignore[no-untyped-def]
+    """Undo ``limit_threads``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _call(builder, "set_num_threads", ir.VoidType(), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
 
 
 # ---------------------------------------------------------------------------------------- building blocks in LLVM

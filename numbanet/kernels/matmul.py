@@ -401,12 +401,12 @@ _EACH = 4  # a thread holds _EACH x _EACH elements of C, TILE apart
 def _matmul_cuda_kernel(tile: int) -> Any:
     """The kernel for blocks of tile x tile threads: each block makes (4 tile) x (4 tile) of C, tile terms at a time."""
     edge = _EACH * tile
+    padded = edge + 1  # so that stores down a column meet different banks
 
     @cuda.jit
     def matmul_cuda(a, b, bias, out, transpose_a, transpose_b):  # type: ignore[no-untyped-def]
-        # One column more than needed, so that stores down a column meet different banks.
-        left = cuda.shared.array((tile, edge + 1), dtype=out.dtype)
-        right = cuda.shared.array((tile, edge + 1), dtype=out.dtype)
+        left = cuda.shared.array((tile, padded), dtype=out.dtype)
+        right = cuda.shared.array((tile, padded), dtype=out.dtype)
         total = cuda.local.array((_EACH, _EACH), dtype=out.dtype)
         part = cuda.local.array((_EACH, _EACH), dtype=out.dtype)
         zero = out.dtype.type(0)

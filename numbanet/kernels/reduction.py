@@ -26,7 +26,7 @@ from numba import prange
 
 from numbanet.devices import cuda, device_of, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import falling_key, read, rising_key, scalar
+from numbanet.kernels.index import falling_key, limit_threads, read, restore_threads, rising_key, scalar
 from numbanet.kernels.kernel import Kernel, jit
 
 BLOCK = 512  # elements of a row that are accumulated in vector lanes before the float64 total takes them over
@@ -90,6 +90,7 @@ def _fold(
 
     @jit(parallel=True, name=f"{name}_cpu")
     def fold(x, out, partial, identity, outer, n, inner, segments):  # type: ignore[no-untyped-def]
+        threads = limit_threads(outer * n * inner)
         number = partial.dtype.type
         blocks = (inner + COLUMNS - 1) // COLUMNS
         length = (n + segments - 1) // segments
@@ -114,6 +115,7 @@ def _fold(
                         out[o * inner + first + j] = total[j]
                     else:
                         partial[place * inner + first + j] = total[j]
+        restore_threads(threads)
         if segments > 1:
             for o in range(outer):
                 for j in range(inner):
@@ -245,6 +247,7 @@ def _extremum(name: str, reference: Callable[..., None], above: Callable[..., An
 
     @jit(parallel=True, name=f"{name}_cpu")
     def extremum(x, out, indices, partial, places, outer, n, inner, segments):  # type: ignore[no-untyped-def]
+        threads = limit_threads(outer * n * inner)
         blocks = (inner + COLUMNS - 1) // COLUMNS
         length = (n + segments - 1) // segments
         for task in prange(outer * segments * blocks):
@@ -252,24 +255,30 @@ def _extremum(name: str, reference: Callable[..., None], above: Callable[..., An
             o = place // segments
             low = min(place % segments * length, n - 1)
             high = max(low + 1, min(low + length, n))
-            first = np.int64(task) % blocks * COLUMNS
-            width = min(COLUMNS, inner - first)
-            best = np.empty(width, x.dtype)
-            where = np.empty(width, np.int64)
             if inner == 1:
                 at = row(x, o * n + low, o * n + high)
-                best[0] = x[at]
-                where[0] = at - o * n
-            else:
-                columns(x, o * n * inner + first, low, high, inner, width, best, where)
-            for j in range(width):
                 if segments > 1:
-                    partial[place * inner + first + j] = best[j]
-                    places[place * inner + first + j] = where[j]
+                    partial[place] = x[at]
+                    places[place] = at - o * n
                 else:
-                    out[o * inner + first + j] = best[j]
+                    out[o] = x[at]
                     if indices.size > 0:
-                        indices[o * inner + first + j] = where[j]
+                        indices[o] = at - o * n
+            else:
+                first = np.int64(task) % blocks * COLUMNS
+                width = min(COLUMNS, inner - first)
+                best = np.empty(width, x.dtype)
+                where = np.empty(width, np.int64)
+                columns(x, o * n * inner + first, low, high, inner, width, best, where)
+                for j in range(width):
+                    if segments > 1:
+                        partial[place * inner + first + j] = best[j]
+                        places[place * inner + first + j] = where[j]
+                    else:
+                        out[o * inner + first + j] = best[j]
+                        if indices.size > 0:
+                            indices[o * inner + first + j] = where[j]
+        restore_threads(threads)
         if segments > 1:
             for o in range(outer):
                 for j in range(inner):

@@ -28,7 +28,17 @@ import numpy as np
 from numba import prange
 
 from numbanet.devices import cuda
-from numbanet.kernels.index import exp_, fence, key_value, read, reread, rising_key, write
+from numbanet.kernels.index import (
+    exp_,
+    fence,
+    key_value,
+    limit_threads,
+    read,
+    reread,
+    restore_threads,
+    rising_key,
+    write,
+)
 from numbanet.kernels.kernel import Kernel, jit
 
 COLUMNS = 128  # columns of one task where inner > 1: two accumulators each, in the first-level cache
@@ -73,6 +83,7 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
 
         @jit(parallel=True, name=f"_{name}_cpu")
         def run(x, y, outer, n, inner):  # type: ignore[no-untyped-def]
+            threads = limit_threads(2 * outer * n * inner)
             blocks = (inner + COLUMNS - 1) // COLUMNS
             for task in prange(outer * blocks):
                 o = np.int64(task) // blocks
@@ -81,11 +92,13 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
                     row(x, y, o * n, o * n + n)
                 else:
                     columns(x, y, o * n * inner + first, n, inner, min(COLUMNS, inner - first))
+            restore_threads(threads)
 
     else:
 
         @jit(parallel=True, name=f"_{name}_cpu")
         def run(dy, y, dx, outer, n, inner):  # type: ignore[no-untyped-def]
+            threads = limit_threads(2 * outer * n * inner)
             blocks = (inner + COLUMNS - 1) // COLUMNS
             for task in prange(outer * blocks):
                 o = np.int64(task) // blocks
@@ -94,6 +107,7 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
                     row(dy, y, dx, o * n, o * n + n)
                 else:
                     columns(dy, y, dx, o * n * inner + first, n, inner, min(COLUMNS, inner - first))
+            restore_threads(threads)
 
     def cpu(*given: Any) -> None:
         if given[0].size:
@@ -378,6 +392,7 @@ def cross_entropy_forward_reference(logits, target, losses, lse, ignore_index): 
 
 @jit(parallel=True)
 def _cross_entropy_forward_rows(logits, target, losses, lse, n, ignore_index):  # type: ignore[no-untyped-def]
+    threads = limit_threads(2 * logits.size)
     for row in prange(target.size):
         start = np.int64(row) * n
         highest = _highest(logits, start, start + n)
@@ -391,6 +406,7 @@ def _cross_entropy_forward_rows(logits, target, losses, lse, n, ignore_index):  
             losses[row] = 0
         else:
             losses[row] = logarithm - fence(logits[start + wanted] - highest)  # not lse - logit: see log_softmax
+    restore_threads(threads)
 
 
 def _cross_entropy_forward_cpu(logits: Any, target: Any, losses: Any, lse: Any, ignore_index: int) -> None:
@@ -456,6 +472,7 @@ def cross_entropy_backward_reference(logits, target, lse, scale, dlogits, ignore
 
 @jit(parallel=True)
 def _cross_entropy_backward_rows(logits, target, lse, scale, dlogits, n, ignore_index):  # type: ignore[no-untyped-def]
+    threads = limit_threads(2 * logits.size)
     for row in prange(target.size):
         start = np.int64(row) * n
         wanted = target[row]
@@ -473,6 +490,7 @@ def _cross_entropy_backward_rows(logits, target, lse, scale, dlogits, n, ignore_
             for i in range(start, start + n):
                 write(dlogits, i, reread(dlogits, i) * factor)
             dlogits[start + wanted] -= scale[row]
+    restore_threads(threads)
 
 
 def _cross_entropy_backward_cpu(

@@ -28,7 +28,7 @@ from numba import prange
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import read, scalar, write
+from numbanet.kernels.index import limit_threads, read, restore_threads, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
 
 # ----------------------------------------------------------------------------------------------------------- SGD
@@ -46,17 +46,20 @@ def sgd_step_reference(
 
 @jit(parallel=True)
 def _sgd_flat(parameter, gradient, lr, sign, weight_decay):  # type: ignore[no-untyped-def]
+    threads = limit_threads(parameter.size)
     number = parameter.dtype.type
     rate, sign, decay = number(lr), number(sign), number(weight_decay)
     for i in prange(parameter.size):
         p = read(parameter, i)
         write(parameter, i, p - rate * (sign * read(gradient, i) + decay * p))
+    restore_threads(threads)
 
 
 @jit(parallel=True)
 def _sgd_momentum_flat(  # type: ignore[no-untyped-def]
     parameter, gradient, momentum_buffer, lr, sign, weight_decay, keep, add, ahead, direct
 ):
+    threads = limit_threads(parameter.size)
     number = parameter.dtype.type
     rate, sign, decay = number(lr), number(sign), number(weight_decay)
     keep, add, ahead, direct = number(keep), number(add), number(ahead), number(direct)
@@ -67,6 +70,7 @@ def _sgd_momentum_flat(  # type: ignore[no-untyped-def]
         held = (keep * held if keep != number(0) else number(0)) + add * g
         write(momentum_buffer, i, held)
         write(parameter, i, p - rate * (ahead * held + (direct * g if direct != number(0) else number(0))))
+    restore_threads(threads)
 
 
 def _momentum_factors(
@@ -114,8 +118,8 @@ def _sgd_cuda(  # type: ignore[no-untyped-def]
     parameter, gradient, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first
 ) -> None:
     if parameter.size:
-        numbers = (lr, -1.0 if maximize else 1.0, weight_decay)
-        numbers += _momentum_factors(momentum, dampening, nesterov, first)
+        factors = _momentum_factors(momentum, dampening, nesterov, first)
+        numbers = (lr, -1.0 if maximize else 1.0, weight_decay, *factors)
         number = parameter.dtype.type
         _sgd_cuda_flat[launch.line(parameter.size)](
             parameter, gradient, momentum_buffer, *[number(value) for value in numbers]
@@ -155,6 +159,7 @@ def _moment(held, value, weight):  # type: ignore[no-untyped-def]
 def _adam_flat(  # type: ignore[no-untyped-def]
     parameter, gradient, exp_avg, exp_avg_sq, sign, shrink, decay, weight1, beta2, weight2, rate, correction, eps
 ):
+    threads = limit_threads(parameter.size)
     number = parameter.dtype.type
     sign, shrink, decay, weight1 = number(sign), number(shrink), number(decay), number(weight1)
     beta2, weight2, rate = number(beta2), number(weight2), number(rate)
@@ -167,6 +172,7 @@ def _adam_flat(  # type: ignore[no-untyped-def]
         write(exp_avg, i, m)
         write(exp_avg_sq, i, v)
         write(parameter, i, shrink * p - rate * m / (math.sqrt(v) * correction + eps))
+    restore_threads(threads)
 
 
 @jit(parallel=True)
@@ -174,6 +180,7 @@ def _adam_amsgrad_flat(  # type: ignore[no-untyped-def]
     parameter, gradient, exp_avg, exp_avg_sq, max_exp_avg_sq,
     sign, shrink, decay, weight1, beta2, weight2, rate, correction, eps,
 ):  # fmt: skip
+    threads = limit_threads(parameter.size)
     number = parameter.dtype.type
     sign, shrink, decay, weight1 = number(sign), number(shrink), number(decay), number(weight1)
     beta2, weight2, rate = number(beta2), number(weight2), number(rate)
@@ -189,6 +196,7 @@ def _adam_amsgrad_flat(  # type: ignore[no-untyped-def]
         write(exp_avg_sq, i, v)
         write(max_exp_avg_sq, i, most)
         write(parameter, i, shrink * p - rate * m / (math.sqrt(most) * correction + eps))
+    restore_threads(threads)
 
 
 def _adam_numbers(  # type: ignore[no-untyped-def]

@@ -465,9 +465,7 @@ class Module:
         for argument in args:
             if isinstance(argument, Tensor):
                 device, dtype = argument.device, argument.dtype
-            elif isinstance(argument, Device | int) and not isinstance(argument, bool):
-                device = argument
-            elif isinstance(argument, str) and argument.partition(":")[0] in ("cpu", "cuda"):
+            elif (isinstance(argument, Device | int) and not isinstance(argument, bool)) or (isinstance(argument, str) and argument.partition(":")[0] in ("cpu", "cuda")):
                 device = argument
             elif argument is not None and not isinstance(argument, bool):
                 dtype = argument

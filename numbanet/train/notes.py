@@ -72,7 +72,7 @@ def try_gpu(i: int = 0) -> Device:
 
 def try_all_gpus() -> list[Device]:
     """All CUDA devices, or the CPU alone."""
-    found = []
+    found: list[Device] = []
     while (device := try_gpu(len(found))).type == "cuda":
         found.append(device)
     return found or [Device("cpu")]

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 from numbanet import nn, optim
@@ -151,7 +151,7 @@ class Trainer:
             raise ValueError("Trainer: give either an optimizer, or lr for plain SGD")
         self.device = _device_of(net) if device is None else as_device(device)
         self.net = net.to(self.device)  # parameters stay the same objects, so an optimiser made before is good
-        self.optimizer = optimizer if optimizer is not None else optim.SGD(net.parameters(), lr=lr)
+        self.optimizer = optim.SGD(net.parameters(), lr=lr) if lr is not None else optimizer
         self.loss = loss if loss is not None else nn.CrossEntropyLoss()
         self.scheduler = scheduler
         self.callbacks = ([ProgressBar(), EpochPrinter()] if progress else []) + list(callbacks)
@@ -194,7 +194,7 @@ class Trainer:
 
     def _one_epoch(self, train_loader: Iterable[Any], test_loader: Iterable[Any] | None) -> None:
         epoch = self.epoch + 1
-        steps = len(train_loader) if hasattr(train_loader, "__len__") else None
+        steps = len(train_loader) if isinstance(train_loader, Sized) else None
         self._call("on_epoch_start", epoch, steps)
         lr = self.optimizer.param_groups[0]["lr"]
         self._sums = _Sums(refuse=True)
@@ -205,9 +205,9 @@ class Trainer:
                 self._one_step(_on(inputs, self.device), _on(target, self.device))
                 self._call("on_batch_end", step, len(target))
             loss, train_acc = self._sums.means()
-        except _NotFinite as found:
+        except _NotFinite as seen:
             raise TrainingDiverged(
-                f"the loss became {found.value} at step {found.step} of epoch {epoch} (learning rate {lr:g}): a lower learning "
+                f"the loss became {seen.value} at step {seen.step} of epoch {epoch} (learning rate {lr:g}): a lower learning "
                 "rate usually helps; check the inputs for nan too"
             ) from None
         if not self._sums.images:

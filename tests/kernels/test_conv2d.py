@@ -199,7 +199,7 @@ def test_block_boundaries(tight, monkeypatch):
 
 def clear_plans():
     for name, value in vars(module).items():
-        if name.endswith(("_plan", "_layout")) and hasattr(value, "cache_clear"):
+        if name.endswith(("_plan", "_layouts")) and hasattr(value, "cache_clear"):
             value.cache_clear()
 
 
@@ -304,7 +304,7 @@ def test_cuda_twins(tile, monkeypatch):
     monkeypatch.setattr(launch, "TILE", tile)
     monkeypatch.setattr(launch, "THREADS", 2 * tile + 1)
     monkeypatch.setattr(module, "_MICRO", 2)
-    monkeypatch.setattr(module, "_SPLIT_BLOCKS", 6)
+    monkeypatch.setattr(module, "_SPLIT_BLOCKS", 3)
     for number, (groups, stride, dilation, padding, kernel) in list(enumerate(PAIRS))[:: 1 if tile == 2 else 4]:
         dtype = (np.float32, np.float64)[number % 2]
         case = Case((1, CHANNELS, 4, 3), 4, kernel, stride, dilation, padding, groups, bias=number % 3 > 0, dtype=dtype)

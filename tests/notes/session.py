@@ -63,7 +63,7 @@ class Session:
                 exec(compile(text, str(path), "exec"), self.names)
             for saved in re.findall(r"^def (\w+)\(.*#@save", text, re.MULTILINE):
                 setattr(self.d2l, saved, self.names[saved])
-        return printed.getvalue().replace("torch.Size(", "Size(")
+        return printed.getvalue().replace(f"{self.framework}.Size(", "Size(")
 
     def __getitem__(self, name: str) -> Any:
         return self.names[name]

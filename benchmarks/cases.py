@@ -357,7 +357,10 @@ def _networks() -> list[Case]:
         for kind, action in (("train", Training), ("infer", Inference)):
             make = lambda library, action=action, network=network: action(library, network)  # noqa: E731
             flops = partial(_network_flops, network, action is Training)
-            cases.append(Case(f"{kind}/{text}", "networks", make, flops, tolerance=1e-2, check=_network_results))
+            # ReLU and max pooling choose, and a choice that rounding turns over moves a whole gradient elsewhere; a wrong
+            # gradient is off by much more.
+            tolerance = 0.1 if action is Training else 1e-3
+            cases.append(Case(f"{kind}/{text}", "networks", make, flops, tolerance, _network_results))
     return cases
 
 

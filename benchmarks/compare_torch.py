@@ -337,6 +337,68 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def run_section(section: str, cases: Sequence[Case], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure and print the cases of a section."""
+    pair: list[Process] = []
+
+    def restart() -> None:
+        for process in pair:
+            process.close()
+        pair[:] = [Process(library, options.threads) for library in (OURS, THEIRS)]
+
+    print(f"\n{section.capitalize()} (ratio: torch's time / numbanet's)\n")
+    headers = ("case", "numbanet ms", "torch ms", "ratio", "best", "GFLOP/s", "torch's", "error", "")
+    table = Table(options.markdown, headers, (options.width, 11, 9, 6, 6, 7, 7, 6, 1))
+    rows: list[dict[str, Any]] = []
+    try:
+        for case in cases:
+            if section == "networks" or not pair:  # what one network leaves in memory must not be the next one's
+                restart()
+            row = measure(case, pair, options.rounds, options.seconds)
+            if "problem" in row:
+                table.note(case.name, row["problem"])
+            else:
+                table.line(cells(row))
+            rows.append(row)
+    finally:
+        for process in pair:
+            process.close()
+    if any(row.get("others", 0) > _BUSY for row in rows):
+        print("\n! other programs used more than 5 % of the machine meanwhile: measure again")
+    report_section(section.capitalize(), rows)
+    return rows
+
+
+def run_memory(cases: Sequence[Case], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure and print the peak memory of networks."""
+    print("\nPeak memory in MB, beyond the import and in total (ratio: numbanet's / torch's, below 1: numbanet needs less)\n")
+    headers = ("case", "numbanet", "torch", "ratio", "numbanet total", "torch total", "ratio")
+    table = Table(options.markdown, headers, (options.width, 8, 8, 6, 8, 8, 6))
+    rows = []
+    for case in cases:
+        row = measure_memory(case, options.threads)
+        rows.append(row)
+        if "problem" in row:
+            table.note(case.name, row["problem"])
+            continue
+        ours, theirs = row[OURS], row[THEIRS]
+        beyond = [f"{(r['peak'] - r['baseline']) / 1e6:.0f}" for r in (ours, theirs)]
+        total = [f"{r['peak'] / 1e6:.0f}" for r in (ours, theirs)]
+        table.line([case.name, *beyond, f"{row['ratio']:.2f}", *total, f"{row['ratio_peak']:.2f}"])
+    return rows
+
+
+def run_start(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure and print what happens before the first step."""
+    print("\nStart of a process\n")
+    table = Table(options.markdown, ("what", "seconds"), (options.width, 8))
+    rows = []
+    for name, seconds in measure_start(options.threads, 3 if options.quick else 5):
+        table.line([name, f"{seconds:.3f}"])
+        rows.append({"case": name, "section": "start", "seconds": seconds})
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; returns 0 if everything ran and agreed."""
     options = parse(arguments)
@@ -348,68 +410,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("PyTorch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu", file=sys.stderr)
         return 2
 
+    about = {}
+    for library in (OURS, THEIRS):
+        with Process(library, options.threads) as process:
+            about[library] = process.about
+    machine = report_machine(options.threads, about)
+    options.width = max((len(case.name) for case in chosen), default=0)
     rows: list[dict[str, Any]] = []
-    about: dict[str, Any] = {}
-    machine: dict[str, Any] = {}
-    width = max((len(case.name) for case in chosen), default=0)
-
-    def start_pair() -> list[Process]:
-        pair = [Process(library, options.threads) for library in (OURS, THEIRS)]
-        if not machine:
-            about.update({process.library: process.about for process in pair})
-            machine.update(report_machine(options.threads, about))
-        return pair
-
     for section in SECTIONS:
         cases = [case for case in chosen if case.section == section]
-        if not getattr(options, section) or not cases:
-            continue
-        pair = start_pair()
-        print(f"\n{section.capitalize()} (ratio: torch's time / numbanet's)\n")
-        headers = ("case", "numbanet ms", "torch ms", "ratio", "best", "GFLOP/s", "torch's", "error", "")
-        table = Table(options.markdown, headers, (width, 11, 9, 6, 6, 7, 7, 6, 1))
-        found: list[dict[str, Any]] = []
-        try:
-            for i, case in enumerate(cases):
-                if section == "networks" and i:  # the memory of one network must not be the next one's
-                    for process in pair:
-                        process.close()
-                    pair = start_pair()
-                row = measure(case, pair, options.rounds, options.seconds)
-                if "problem" in row:
-                    table.note(case.name, row["problem"])
-                else:
-                    table.line(cells(row))
-                found.append(row)
-        finally:
-            for process in pair:
-                process.close()
-        if any(row.get("others", 0) > _BUSY for row in found):
-            print("\n! other programs used more than 5 % of the machine meanwhile: measure again")
-        report_section(section.capitalize(), found)
-        rows += found
-
-    cases = [case for case in chosen if case.section == "networks"]
-    if options.memory and cases:
-        print("\nPeak memory in MB, over what the import takes and in total (ratio: numbanet / torch, below 1: numbanet needs less)\n")
-        headers = ("case", "numbanet", "torch", "ratio", "numbanet total", "torch total", "ratio")
-        table = Table(options.markdown, headers, (width, 8, 8, 6, 8, 8, 6))
-        for case in cases:
-            row = measure_memory(case, options.threads)
-            rows.append(row)
-            if "problem" in row:
-                table.note(case.name, row["problem"])
-                continue
-            over = [f"{(row[name]['peak'] - row[name]['baseline']) / 1e6:.0f}" for name in (OURS, THEIRS)]
-            total = [f"{row[name]['peak'] / 1e6:.0f}" for name in (OURS, THEIRS)]
-            table.line([case.name, *over, f"{row['ratio']:.2f}", *total, f"{row['ratio_peak']:.2f}"])
-
+        if cases and getattr(options, section):
+            rows += run_section(section, cases, options)
+    if options.memory:
+        rows += run_memory([case for case in chosen if case.section == "networks"], options)
     if options.start:
-        print("\nStart of a process\n")
-        table = Table(options.markdown, ("what", "seconds"), (width, 8))
-        for name, seconds in measure_start(options.threads, 3 if options.quick else 5):
-            table.line([name, f"{seconds:.3f}"])
-            rows.append({"case": name, "section": "start", "seconds": seconds})
+        rows += run_start(options)
 
     if options.json:
         report = {"machine": machine, "rounds": options.rounds, "seconds": options.seconds, "rows": rows}

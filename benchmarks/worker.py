@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.cases import CASES
 
 _SHORTEST = 0.002  # seconds: calls are timed in groups that last at least so long
+_LONG = 0.1  # seconds: longer calls need no further ones to warm up
 
 
 def peak_memory() -> int:
@@ -45,6 +46,7 @@ class Worker:
         self.baseline = peak_memory()
         self.run: Any = None
         self.number = 1
+        self.long = False
 
     def hello(self) -> dict[str, Any]:
         """The library's version and what its import cost."""
@@ -61,7 +63,10 @@ class Worker:
         np.savez(results, *[np.asarray(v.detach().numpy()) for v in values])
         del values
         first = time.perf_counter() - start
-        took = min(self._once(1) for _ in range(3))
+        took = self._once(1)
+        self.long = took > _LONG
+        if not self.long:
+            took = min(self._once(1) for _ in range(3))
         self.number = max(1, int(_SHORTEST / took))
         return {"flops": flops, "first_seconds": first}
 
@@ -74,13 +79,16 @@ class Worker:
         return (time.perf_counter() - start) / number
 
     def time(self, seconds: float) -> dict[str, Any]:
-        """Seconds of one call, best and median, from as many groups of calls as fit into ``seconds``, three at least."""
-        self._once(1)  # wakes the threads, and brings the data back into the caches after the other library's turn
+        """Seconds of one call, best and median, from as many groups of calls as fit into ``seconds``: three at least, or one where a
+        single call takes long."""
+        if not self.long:
+            self._once(1)  # wakes the threads, and brings the data back into the caches after the other library's turn
         collecting = gc.isenabled()
         gc.disable()
         cpu, start = time.process_time(), time.perf_counter()
         samples: list[float] = []
-        while len(samples) < 3 or (time.perf_counter() - start < seconds and len(samples) < 1000):
+        least = 1 if self.long else 3
+        while len(samples) < least or (time.perf_counter() - start < seconds and len(samples) < 1000):
             samples.append(self._once(self.number))
         cpu = time.process_time() - cpu
         if collecting:

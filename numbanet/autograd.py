@@ -16,6 +16,8 @@ from weakref import ref
 
 import numpy as np
 
+from numbanet.devices import device_of
+
 # ----------------------------------------------------------------------------------------------------- grad mode
 
 
@@ -214,29 +216,33 @@ class Node:
                 "released by the first backward. Call the first backward with retain_graph=True, or run forward again"
             )
         tensors = []
-        for tensor, version in self._saved:
+        for tensor, version, output in self._saved:
             if tensor is not None and tensor._version != version:
                 raise RuntimeError(
                     f"{self.name()}: a tensor of shape {tuple(tensor.shape)} that backward needs was modified by an "
                     f"in-place operation: it is at version {tensor._version}, expected version {version}. Use an "
                     "out-of-place operation (x = x + 1 rather than x += 1), or clone() it first"
                 )
+            if output is not None and _mode.enabled:  # backward is being recorded: an output depends on the inputs
+                tensor = tensor._alias()
+                tensor._node, tensor._output, tensor._requires_grad = self, output, True
             tensors.append(tensor)
         return tuple(tensors)
 
     def _pack(self, outputs: tuple[Any, ...]) -> None:
         """Note the versions of what was saved; an output is kept by an alias, or node and output would hold each other."""
-        packed = []
+        packed: list[tuple[Any, int, int | None]] = []
         for tensor in self._saved:
             if tensor is None:
-                packed.append((None, 0))
+                packed.append((None, 0, None))
                 continue
+            kept, place = tensor, None
             for index, output in enumerate(outputs):
                 if tensor is output:
-                    tensor = output._alias()
-                    tensor._saved_output_of = (ref(self), index)
+                    differentiable = not any(output is t for t in self._not_differentiable)
+                    kept, place = output._alias(), index if differentiable else None
                     break
-            packed.append((tensor, tensor._version))
+            packed.append((kept, kept._version, place))
         self._saved = tuple(packed)
 
     def _release(self) -> None:
@@ -358,16 +364,16 @@ class Function:
             )
             if node._saved:
                 node._pack(outputs)
-            shapes = []
+            shapes: list[Any] = []
             for index, output in enumerate(outputs):
                 if not isinstance(output, Variable):
                     shapes.append(None)
                     continue
                 array = output._array
-                shapes.append((array.shape, array.dtype, output))
+                shapes.append((array.shape, array.dtype, device_of(array)))
                 if array.dtype.kind == "f" and not any(output is t for t in node._not_differentiable):
                     output._node, output._output, output._requires_grad = node, index, True
-            node._shapes = tuple([s and (s[0], s[1], s[2].device) for s in shapes])
+            node._shapes = tuple(shapes)
             for output in outputs:
                 if isinstance(output, Variable) and output._base is not None:
                     output._seen = output._version
@@ -568,7 +574,7 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
 
 def _check_gradient(node: Node, following: Node, index: int, gradient: Any) -> None:
     if isinstance(following, AccumulateGrad):
-        shape = following.variable.shape
+        shape = following.variable._array.shape
     elif following._shapes:
         shape = following._shapes[index][0]
     else:

@@ -39,17 +39,6 @@ def _find_driver() -> bool:
 
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 ASSEMBLING = os.environ.get("NUMBANET_CUDA_ASSEMBLE", "0") not in ("", "0")
-_missing = ""  # why CUDA cannot be used; empty where it can
-
-if not (SIMULATOR or ASSEMBLING or _find_driver()):
-    _missing = "no CUDA driver library was found on this machine"
-else:
-    try:
-        from numba import cuda
-    except Exception as error:  # a broken or clashing toolkit must not stop the CPU side from working
-        _missing = f"numba.cuda cannot be imported ({type(error).__name__}: {error}); pip install 'numbanet[cuda]'"
-    if ASSEMBLING and not SIMULATOR and not _missing and not _find_driver():
-        _missing = "no CUDA driver library was found on this machine (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
 
 
 class _KernelWithoutCuda:
@@ -75,8 +64,21 @@ class _CudaMissing:
         raise RuntimeError(f"cuda.{name}: {unavailable_reason()}")
 
 
-if "cuda" not in globals():
-    cuda: Any = _CudaMissing()
+def _find_cuda() -> tuple[Any, str]:
+    """The module (or its stand-in), and why CUDA cannot be used (empty where it can)."""
+    driver = _find_driver()
+    if not (SIMULATOR or ASSEMBLING or driver):
+        return _CudaMissing(), "no CUDA driver library was found on this machine"
+    try:
+        from numba import cuda as module
+    except Exception as error:  # a broken or clashing toolkit must not stop the CPU side from working
+        return _CudaMissing(), f"numba.cuda cannot be imported ({type(error).__name__}: {error}); pip install 'numbanet[cuda]'"
+    if SIMULATOR or driver:
+        return module, ""
+    return module, "no CUDA driver library was found on this machine (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
+
+
+cuda, _missing = _find_cuda()
 
 
 def cuda_is_available() -> bool:
@@ -121,6 +123,8 @@ class Device:
     """
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, type: str | Device, index: int | None = None) -> None:
         if isinstance(type, Device):

@@ -70,6 +70,7 @@ def normalize_dims(name: str, dim: int | Sequence[int] | None, ndim: int) -> tup
 
 def broadcast_shapes(name: str, *shapes: Sequence[int]) -> tuple[int, ...]:
     """The shape to which all shapes broadcast: aligned at the right, sizes equal or 1."""
+    shapes = tuple([tuple(shape) for shape in shapes])  # the CUDA simulator's own shapes know no negative index
     result: list[int] = []
     for position in range(1, max(map(len, shapes), default=0) + 1):
         sizes = {shape[-position] for shape in shapes if len(shape) >= position}
@@ -281,6 +282,7 @@ def linear_geometry(x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int
     Raises:
         RuntimeError: for sizes that do not fit.
     """
+    x, weight = tuple(x), tuple(weight)  # the simulator's shapes know no negative index
     if len(weight) not in (1, 2):
         raise RuntimeError(f"linear: expected weight of shape (O, I) or (I,), got {weight}")
     if not x or x[-1] != weight[-1]:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "shapes": set(),
     "threads": set(),
     "kernels": {"devices"},
-    "autograd": set(),
+    "autograd": {"devices"},
     "random": FOUNDATION,
     "tensor": {"autograd", "random"} | FOUNDATION,
     "functional": {"kernels"} | TENSOR,

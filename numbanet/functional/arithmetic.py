@@ -374,17 +374,20 @@ def _truth(x: Tensor) -> Tensor:
 
 def logical_and(input: Tensor, other: Tensor) -> Tensor:
     """Whether both are true (non-zero)."""
-    return _binary(elementwise.logical_and, *operands("logical_and", _truth(input), _truth(other)))
+    a, b = operands("logical_and", _truth(input), _truth(other))
+    return _binary(elementwise.logical_and, a, b)
 
 
 def logical_or(input: Tensor, other: Tensor) -> Tensor:
     """Whether either is true (non-zero)."""
-    return _binary(elementwise.logical_or, *operands("logical_or", _truth(input), _truth(other)))
+    a, b = operands("logical_or", _truth(input), _truth(other))
+    return _binary(elementwise.logical_or, a, b)
 
 
 def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     """Whether exactly one is true (non-zero)."""
-    return _binary(elementwise.logical_xor, *operands("logical_xor", _truth(input), _truth(other)))
+    a, b = operands("logical_xor", _truth(input), _truth(other))
+    return _binary(elementwise.logical_xor, a, b)
 
 
 def logical_not(input: Tensor) -> Tensor:
@@ -482,7 +485,7 @@ def _differentiable(name: str, kernel: Any, doc: str, derivative: Any) -> Any:
         return grad * derivative(x), None
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    operation = type(name.capitalize(), (Function,), members)
+    operation: Any = type(name.capitalize(), (Function,), members)
 
     def function(input: Tensor) -> Tensor:
         return operation.apply(_floating(name, input), None)
@@ -492,14 +495,14 @@ def _differentiable(name: str, kernel: Any, doc: str, derivative: Any) -> Any:
     return function
 
 
-log = _differentiable("log", elementwise.log, "The natural logarithm.", lambda x: reciprocal(x))
-log1p = _differentiable("log1p", elementwise.log1p, "``log(1 + input)``, accurate near 0.", lambda x: reciprocal(x + 1))
-expm1 = _differentiable("expm1", elementwise.expm1, "``exp(input) - 1``, accurate near 0.", lambda x: exp(x))
-sin = _differentiable("sin", elementwise.sin, "The sine.", lambda x: cos(x))
-cos = _differentiable("cos", elementwise.cos, "The cosine.", lambda x: neg(sin(x)))
-rsqrt = _differentiable("rsqrt", elementwise.rsqrt, "``1 / sqrt(input)``.", lambda x: rsqrt(x) / x * -0.5)
-reciprocal = _differentiable("reciprocal", elementwise.reciprocal, "``1 / input``.", lambda x: neg(reciprocal(square(x))))
-erf = _differentiable(
+log: Any = _differentiable("log", elementwise.log, "The natural logarithm.", lambda x: reciprocal(x))
+log1p: Any = _differentiable("log1p", elementwise.log1p, "``log(1 + input)``, accurate near 0.", lambda x: reciprocal(x + 1))
+expm1: Any = _differentiable("expm1", elementwise.expm1, "``exp(input) - 1``, accurate near 0.", lambda x: exp(x))
+sin: Any = _differentiable("sin", elementwise.sin, "The sine.", lambda x: cos(x))
+cos: Any = _differentiable("cos", elementwise.cos, "The cosine.", lambda x: neg(sin(x)))
+rsqrt: Any = _differentiable("rsqrt", elementwise.rsqrt, "``1 / sqrt(input)``.", lambda x: rsqrt(x) / x * -0.5)
+reciprocal: Any = _differentiable("reciprocal", elementwise.reciprocal, "``1 / input``.", lambda x: neg(reciprocal(square(x))))
+erf: Any = _differentiable(
     "erf", elementwise.erf_, "The error function.", lambda x: exp(neg(square(x))) * (2 / np.sqrt(np.pi)).item()
 )
 
@@ -547,7 +550,7 @@ def _step(name: str, kernel: Any, doc: str) -> Any:
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * 0
 
-    operation = type(
+    operation: Any = type(
         name.capitalize(), (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     )
 

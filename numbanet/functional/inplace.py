@@ -119,7 +119,7 @@ def unary(name: str, function: type[Function], target: Tensor, keeps_input: bool
     assign(name, target, value, copied=True)
     # What backward keeps is the new value (y of exp, sqrt, ...), which counts from after this change.
     if value._node is not None and not keeps_input:
-        for tensor, _ in target_saved:
+        for tensor, _, _ in target_saved:
             target._share_changes(tensor)
-        value._node._saved = tuple([(tensor, tensor._version) for tensor, _ in target_saved])
+        value._node._saved = tuple([(tensor, tensor._version, output) for tensor, _, output in target_saved])
     return target

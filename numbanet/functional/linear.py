@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,10 @@ class LinearFunction(Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         shape = x._array.shape
+        outputs, inputs = weight._array.shape
         if len(shape) != 2:  # (..., I) and (..., O) to (R, I) and (R, O)
-            x, dy = x.reshape(-1, shape[-1]), dy.reshape(-1, dy._array.shape[-1])
+            rows = prod(shape[:-1])
+            x, dy = x.reshape(rows, inputs), dy.reshape(rows, outputs)
         dx = dweight = dbias = None
         if needs_x:
             dx = MatmulFunction.apply(dy, weight, False, False)  # (R, O) (O, I)
@@ -136,25 +139,18 @@ def _multiply_rows(a: Tensor, b: Tensor) -> Tensor:
     """(..., K) (K, N): all leading dimensions are rows of one product."""
     if a.ndim == 2:
         return _multiply("matmul", a, b)
-    leading, k = a._array.shape[:-1], a._array.shape[-1]
-    rows = 1
-    for size in leading:
-        rows *= size
-    return _multiply("matmul", a.reshape(rows, k), b).reshape(*leading, b._array.shape[1])
+    leading, (k, n) = a._array.shape[:-1], b._array.shape
+    return _multiply("matmul", a.reshape(prod(leading), k), b).reshape(*leading, n)
 
 
 def _one_batch(x: Tensor, batch: tuple[int, ...]) -> Tensor:
     """(..., M, K) with one batch dimension: of size 1 where all of it is broadcast, else of the whole batch."""
     shape = x._array.shape
-    count = 1
-    for size in shape[:-2]:
-        count *= size
+    count = prod(shape[:-2])
     if count != 1:
         if shape[:-2] != batch:
             x = x.expand(*batch, *shape[-2:])
-        count = 1
-        for size in batch:
-            count *= size
+        count = prod(batch)
     return x if len(shape) == 3 and shape[0] == count else x.reshape(count, *shape[-2:])
 
 
@@ -202,7 +198,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 def _shapes_of(name: str, a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     try:
-        return a._array.shape, b._array.shape
+        return tuple(a._array.shape), tuple(b._array.shape)  # the simulator's shapes know no negative index
     except AttributeError:
         wrong = b if isinstance(a, Tensor) else a
         raise TypeError(f"{name}: expected two tensors, got a {type(wrong).__name__}") from None
@@ -232,8 +228,8 @@ class MatmulFunction(Function):
         ctx.flags = transpose_a, transpose_b
         x, transpose_a = _orient(a._array, transpose_a)
         y, transpose_b = _orient(b._array, transpose_b)
-        m = x.shape[-1] if transpose_a else x.shape[-2]
-        n = y.shape[-2] if transpose_b else y.shape[-1]
+        m = x.shape[-2:][int(transpose_a)]
+        n = y.shape[-2:][int(not transpose_b)]
         flat = x.ndim == 2
         if flat:
             x, y = x.reshape(1, *x.shape), y.reshape(1, *y.shape)

@@ -156,11 +156,8 @@ def _extreme(name: str, kernel: Any, input: Tensor, dim: Any, keepdim: bool) -> 
 
 
 def _check_not_empty(name: str, input: Tensor, dims: tuple[int, ...]) -> None:
-    if input.ndim and builtin_any(input._array.shape[d] == 0 for d in dims):
+    if input.ndim and 0 in [input._array.shape[d] for d in dims]:
         raise IndexError(f"{name}: expected at least one element along {dims}, got a tensor of shape {tuple(input.shape)}")
-
-
-builtin_any = any
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:

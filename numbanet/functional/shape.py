@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -365,7 +366,7 @@ class Cat(Function):
         start = 0
         for x, size in zip(tensors, ctx.sizes, strict=True):
             index = (slice(None),) * dim + (slice(start, start + size),)
-            devices.assign(devices.view(out, lambda a, index=index: a[index]), x._array)
+            devices.assign(devices.view(out, itemgetter(index)), x._array)
             start += size
         return wrap(out)
 

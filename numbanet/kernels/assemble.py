@@ -16,6 +16,9 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from numbanet import devices
+from numbanet.kernels.kernel import Kernel
+
 
 @dataclass(frozen=True)
 class Assembled:
@@ -23,7 +26,7 @@ class Assembled:
 
     Attributes:
         module: the kernel file.
-        name: the kernel's function; kernels that a factory makes may share one.
+        name: the kernel's function, with the operation's name where a factory makes many functions of one name.
         signature: the argument types it was compiled for.
         registers: 32-bit registers of a thread.
         shared: bytes of shared memory of a block.
@@ -63,25 +66,26 @@ def assemble_all(cc: tuple[int, int] = (9, 0)) -> list[Assembled]:
     Raises:
         RuntimeError: naming every kernel that does not compile or assemble, and why.
     """
-    from numbanet import devices
-
-    if not hasattr(devices.cuda, "compile_ptx") or devices.SIMULATOR:
+    if not devices_can_compile():
         return _assemble_elsewhere(cc)
+    modules = kernel_modules()
+    operations = _operations()
     results, failures = [], []
-    for module in kernel_modules():
+    for module in modules:
         for entry, signature in module.CUDA_KERNELS:
             dispatcher = entry if hasattr(entry, "py_func") else entry()
             function = dispatcher.py_func
+            name = ".".join([*operations.get(id(dispatcher), ()), function.__name__])
             try:
                 ptx, _ = devices.cuda.compile_ptx(function, signature, cc=cc)
                 log, code = _assemble(ptx, cc)
             except Exception as error:
-                failures.append(f"{module.__name__}.{function.__name__} {signature}: {error}")
+                failures.append(f"{module.__name__}.{name} {signature}: {error}")
                 continue
             results.append(
                 Assembled(
                     module.__name__.rpartition(".")[2],
-                    function.__name__,
+                    name,
                     signature,
                     registers=_number(r"Used (\d+) registers", log),
                     shared=_number(r"(\d+) bytes smem", log),
@@ -96,6 +100,20 @@ def assemble_all(cc: tuple[int, int] = (9, 0)) -> list[Assembled]:
     return results
 
 
+def devices_can_compile() -> bool:
+    """Whether this process has the real ``numba.cuda``."""
+    return not devices.SIMULATOR and not isinstance(devices.cuda, devices._CudaMissing)
+
+
+def _operations() -> dict[int, tuple[str]]:
+    """The operation of each compiled function that the CUDA twin's closure holds, by the function's id."""
+    found: dict[int, tuple[str]] = {}
+    for operation in Kernel.table.values():
+        for cell in getattr(operation.cuda, "__closure__", None) or ():
+            found.setdefault(id(cell.cell_contents), (operation.name,))
+    return found
+
+
 def _number(pattern: str, text: str) -> int:
     found = re.search(pattern, text)
     return int(found.group(1)) if found else 0
@@ -103,7 +121,7 @@ def _number(pattern: str, text: str) -> int:
 
 def _assemble(ptx: str, cc: tuple[int, int]) -> tuple[str, int]:
     """(what the assembler said, bytes of machine code) of one PTX module, by nvJitLink."""
-    from cuda.bindings import nvjitlink
+    from cuda.bindings import nvjitlink  # type: ignore
 
     options = [f"-arch=sm_{cc[0]}{cc[1]}", "-verbose", "-O3"]
     handle = nvjitlink.create(len(options), options)

@@ -301,7 +301,8 @@ def _partitions(layout: _Layout, n: int, most: int) -> Iterator[tuple[int, int]]
     """Ways to cut the pixels of n images into blocks of about ``most`` at most: (images, rows) of a block."""
     together = min(n, most // layout.image)
     if together > 1:
-        for images in range(together, max(0, together // 2 - 2), -1):
+        fewest = _ceil(n, together)
+        for images in sorted({_ceil(n, blocks) for blocks in range(fewest, 2 * fewest + 3)} - {1}):
             yield images, layout.rows
     fewest = _ceil(layout.image, most)
     tried = set()

@@ -66,22 +66,29 @@ def matmul_reference(
 
 # ------------------------------------------------------------------------------------------------ packing, on vectors
 
-_INDEX, _BIT, _INT = ir.IntType(64), ir.IntType(1), ir.IntType(32)
+_INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
 
-class _Moves:
-    """LLVM vector moves between two arrays; the arguments of the call begin (.., source, s, .., target, t, ..)."""
+class Vectors:
+    """LLVM vector code over 1-D arrays, for loops in which LLVM cannot be sure that the arrays do not overlap."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, source: int, target: int) -> None:
-        self.builder = builder
-        self.scalar, self.bytes = (
-            (ir.FloatType(), 4) if signature.args[source].dtype == types.float32 else (ir.DoubleType(), 8)
-        )
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, position: int) -> None:
+        """For arrays of the dtype of the call's argument number ``position``."""
+        self.context, self.builder, self.signature, self.args = context, builder, signature, args
+        single = signature.args[position].dtype == types.float32
+        self.scalar, self.bytes = (ir.FloatType(), 4) if single else (ir.DoubleType(), 8)
         self.lanes = VECTOR_BITS // 8 // self.bytes
-        self.source, self.target = (
-            builder.gep(make_array(signature.args[at])(context, builder, args[at]).data, [args[at + 1]])
-            for at in (source, target)
-        )
+
+    def pointer(self, position: int) -> Any:
+        """Where the array at argument ``position`` begins, moved on by the argument that follows it."""
+        array = make_array(self.signature.args[position])(self.context, self.builder, self.args[position])
+        return self.builder.gep(array.data, [self.args[position + 1]])
+
+    def splat(self, value: Any, width: int) -> Any:
+        """``width`` copies of a scalar."""
+        kind = ir.VectorType(value.type, width)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
+        return self.shuffle(one, one, [0] * width)
 
     def index(self, value: int) -> Any:
         return ir.Constant(_INDEX, value)
@@ -91,10 +98,8 @@ class _Moves:
 
     def first(self, count: Any, width: int) -> Any:
         """The mask of the first ``count`` of ``width`` lanes."""
-        kind = ir.VectorType(_INDEX, width)
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), count, ir.Constant(_INT, 0))
-        every = self.shuffle(one, one, [0] * width)
-        return self.builder.icmp_signed("<", ir.Constant(kind, list(range(width))), every)
+        lanes = ir.Constant(ir.VectorType(_INDEX, width), list(range(width)))
+        return self.builder.icmp_signed("<", lanes, self.splat(count, width))
 
     def shuffle(self, x: Any, y: Any, picks: list[int]) -> Any:
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT, len(picks)), picks))
@@ -113,14 +118,26 @@ class _Moves:
         return self.builder.call(function, [self.at(pointer, offset, width), ir.Constant(_INT, self.bytes), mask, zero])
 
     def store(self, value: Any, pointer: Any, offset: Any, width: int, mask: Any = None) -> None:
+        """Store a vector of ``width`` floats or integers; with a mask, only where it is true."""
+        to = self.builder.bitcast(self.builder.gep(pointer, [offset]), value.type.as_pointer())
+        element = value.type.element
+        letter, bits = ("i", element.width) if isinstance(element, ir.IntType) else ("f", 8 * self.bytes)
         if mask is None:
-            self.builder.store(value, self.at(pointer, offset, width)).align = self.bytes
+            self.builder.store(value, to).align = bits // 8
             return
-        to = self.at(pointer, offset, width)
         kind = ir.FunctionType(ir.VoidType(), [value.type, to.type, _INT, mask.type])
-        name = f"llvm.masked.store.v{width}f{8 * self.bytes}.p0"
+        name = f"llvm.masked.store.v{width}{letter}{bits}.p0"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        self.builder.call(function, [value, to, ir.Constant(_INT, self.bytes), mask])
+        self.builder.call(function, [value, to, ir.Constant(_INT, bits // 8), mask])
+
+    def total(self, vector: Any) -> Any:
+        """The sum of a vector's lanes, by halving."""
+        width = self.lanes
+        while width > 1:
+            width //= 2
+            low, high = list(range(width)), list(range(width, 2 * width))
+            vector = self.builder.fadd(self.shuffle(vector, vector, low), self.shuffle(vector, vector, high))
+        return self.builder.extract_element(vector, ir.Constant(_INT, 0))
 
     def steps(self, count: Any, step: int) -> Any:
         """``for i in range(0, count, step)``."""
@@ -140,15 +157,16 @@ def _copy_strip(width: int) -> Any:
         n = types.intp
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            moves = _Moves(context, builder, signature, args, 2, 5)
+            moves = Vectors(context, builder, signature, args, 2)
+            source, target = moves.pointer(2), moves.pointer(5)
             wide = width or moves.lanes
             with builder.if_else(builder.icmp_signed(">=", args[1], moves.index(wide))) as branches:
                 for branch, whole in zip(branches, (True, False), strict=True):
                     with branch:
                         mask = None if whole else moves.first(args[1], wide)
                         with moves.steps(args[0], 1) as (i, _):
-                            value = moves.load(moves.source, builder.mul(i, args[4]), wide, mask)
-                            moves.store(value, moves.target, builder.mul(i, args[7]), wide)
+                            value = moves.load(source, builder.mul(i, args[4]), wide, mask)
+                            moves.store(value, target, builder.mul(i, args[7]), wide)
             return context.get_dummy_value()
 
         return types.void(n, n, source, n, n, target, n, n), codegen
@@ -171,7 +189,8 @@ def _transpose_strip(width: int) -> Any:
         n = types.intp
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            moves = _Moves(context, builder, signature, args, 2, 5)
+            moves = Vectors(context, builder, signature, args, 2)
+            source, target = moves.pointer(2), moves.pointer(5)
             length = moves.lanes
             chunk = min(width or length, length)  # rows transposed together
             group = length // chunk  # columns that end in one vector
@@ -197,7 +216,7 @@ def _transpose_strip(width: int) -> Any:
                 for first in range(0, width or length, chunk):
                     held: list[Any] = []
                     for r in range(chunk):
-                        value = moves.load(moves.source, builder.add(rows[first + r], i), length, mask)
+                        value = moves.load(source, builder.add(rows[first + r], i), length, mask)
                         held.append((value, [(column, r) for column in range(length)]))
                     bit = 1
                     while bit < chunk:
@@ -206,7 +225,7 @@ def _transpose_strip(width: int) -> Any:
                         for lane in range(0, length, chunk):  # lanes lane .. lane + chunk are one column
                             part = value if group == 1 else moves.shuffle(value, value, list(range(lane, lane + chunk)))
                             to = builder.mul(builder.add(i, moves.index(places[lane][0])), args[7])
-                            moves.store(part, moves.target, builder.add(to, moves.index(first)), chunk)
+                            moves.store(part, target, builder.add(to, moves.index(first)), chunk)
 
             rest = builder.and_(args[0], moves.index(length - 1))
             bulk = builder.sub(args[0], rest)
@@ -227,14 +246,15 @@ def _write_rows(typingctx, rows, columns, source, s, lds, target, t, ldt, add): 
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        moves = _Moves(context, builder, signature, args, 2, 5)
+        moves = Vectors(context, builder, signature, args, 2)
+        source, target = moves.pointer(2), moves.pointer(5)
         with moves.steps(args[0], 1) as (i, _), moves.steps(args[1], moves.lanes) as (j, _):
             mask = moves.first(builder.sub(args[1], j), moves.lanes)
-            value = moves.load(moves.source, builder.add(builder.mul(i, args[4]), j), moves.lanes, mask)
+            value = moves.load(source, builder.add(builder.mul(i, args[4]), j), moves.lanes, mask)
             to = builder.add(builder.mul(i, args[7]), j)
             adding = moves.first(builder.mul(args[8], moves.index(moves.lanes)), moves.lanes)
-            before = moves.load(moves.target, to, moves.lanes, builder.and_(mask, adding))
-            moves.store(builder.fadd(value, before), moves.target, to, moves.lanes, mask)
+            before = moves.load(target, to, moves.lanes, builder.and_(mask, adding))
+            moves.store(builder.fadd(value, before), target, to, moves.lanes, mask)
         return context.get_dummy_value()
 
     return types.void(n, n, source, n, n, target, n, n, n), codegen

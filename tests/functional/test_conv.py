@@ -114,7 +114,7 @@ def test_conv2d_refuses_other_types_and_mixed_dtypes():
     x, w = numbanet.zeros(1, 1, 4, 4), numbanet.zeros(1, 1, 3, 3)
     with pytest.raises(TypeError, match="conv2d: argument 'weight' must be a Tensor, not list"):
         F.conv2d(x, [[1.0]])
-    with pytest.raises(TypeError, match="stride must be an int or a pair of ints, got 1.5"):
+    with pytest.raises(TypeError, match=r"stride must be an int or a pair of ints, got 1\.5"):
         F.conv2d(x, w, stride=1.5)
     with pytest.raises(RuntimeError, match="conv2d: input is float32 but weight is float64"):
         F.conv2d(x, w.double())

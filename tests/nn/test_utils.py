@@ -39,7 +39,7 @@ def test_clip_grad_norm_of_no_gradients_and_of_bad_ones():
     assert nn.utils.clip_grad_norm_([nn.Parameter(numbanet.zeros(2))], 1.0).item() == 0
     p = nn.Parameter(numbanet.zeros(2))
     p.grad = numbanet.tensor([float("nan"), 1.0])
-    with pytest.raises(RuntimeError, match="clip_grad_norm_: the gradients' norm of order 2.0 is nan"):
+    with pytest.raises(RuntimeError, match=r"clip_grad_norm_: the gradients' norm of order 2\.0 is nan"):
         nn.utils.clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
 
 

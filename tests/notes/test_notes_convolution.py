@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_the_edge_kernel_is_learnt(framework):
     lines = printed.split("\n")
     assert [line.split(",")[0] for line in lines[:5]] == [f"epoch {i}" for i in (2, 4, 6, 8, 10)]
     losses = [float(line.split()[-1]) for line in lines[:5]]
-    assert all(later < earlier for earlier, later in zip(losses, losses[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(losses))
     assert losses[-1] < 0.1
     close(np.asarray(notes["conv2d"].weight.detach()).ravel(), [1, -1], 0.1)
 

@@ -216,7 +216,7 @@ def test_state_goes_on_where_it_was(cls):
     twin = cls(twins, lr=0.7, **options)
     saved = optimizer.state_dict()
     twin.load_state_dict(saved)
-    for p, t, g in zip(params, twins, set_gradients(params, rng), strict=True):
+    for t, g in zip(twins, set_gradients(params, rng), strict=True):
         t.grad = from_numpy(g)
     optimizer.step()
     twin.step()

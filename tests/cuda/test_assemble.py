@@ -1,0 +1,57 @@
+"""Every CUDA kernel compiles and assembles, on a machine without a GPU too (this test is not marked ``cuda``)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+
+from numbanet.kernels.assemble import Assembled, assemble_all
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("nvidia") is None or sys.platform != "linux",
+    reason="the CUDA toolkit's wheels are not installed: pip install 'numbanet[cuda]'",
+)
+
+# CUDA's own sin and cos reduce huge arguments (above 100,000) with three float64 multiplications and a table.
+USES_FLOAT64 = {"sin.flat_cuda", "cos.flat_cuda"}
+
+
+@pytest.fixture(scope="module")
+def assembled() -> list[Assembled]:
+    """What the assembler says of each kernel for compute capability 9.0 (compiled in another process)."""
+    return assemble_all((9, 0))
+
+
+def test_every_kernel_assembles(assembled):
+    assert len(assembled) >= 100
+    assert {"conv2d", "matmul", "pooling", "batch_norm", "elementwise", "activation", "reduction", "softmax", "dropout",
+            "update"} <= {kernel.module for kernel in assembled}  # fmt: skip
+    assert all(kernel.code > 0 and kernel.registers > 0 for kernel in assembled)
+
+
+def test_no_kernel_spills_registers(assembled):
+    assert not [kernel for kernel in assembled if kernel.spills]
+    assert not [kernel for kernel in assembled if kernel.stack and kernel.name not in USES_FLOAT64]
+
+
+def test_float32_kernels_compute_in_float32(assembled):
+    mixed = {kernel.name for kernel in assembled if kernel.f64 and "float64" not in kernel.signature}
+    assert mixed == USES_FLOAT64
+
+
+def test_blocks_fit_a_multiprocessor(assembled):
+    """Registers of a block of 256 threads, and static shared memory, stay within what any device since 2016 has."""
+    assert not [kernel for kernel in assembled if kernel.registers > 255 or kernel.shared > 48 << 10]
+
+
+def test_a_kernel_that_does_not_compile_is_named(monkeypatch, tmp_path):
+    code = "raise SystemExit('numbanet.kernels.example.wrong void(): no such type')"
+    broken = tmp_path / "python"
+    broken.write_text(f"#!{sys.executable}\n{code}\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("numbanet.kernels.assemble.sys.executable", str(broken))
+    monkeypatch.setattr("numbanet.kernels.assemble.devices_can_compile", lambda: False, raising=True)
+    with pytest.raises(RuntimeError, match=r"example\.wrong void\(\)"):
+        assemble_all((9, 0))

@@ -1,0 +1,75 @@
+"""The example scripts run, each in a process of its own, and print what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from numbanet.kernels.kernel import user_cache_folder
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+if not EXAMPLES.is_dir():
+    pytest.skip("the examples are not part of the installed package", allow_module_level=True)
+
+
+def run(name: str, *arguments: str, **environment: str) -> str:
+    kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_ENABLE_CUDASIM", "NUMBANET_CUDA_ASSEMBLE")}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_learn_edge_kernel():
+    out = run("learn_edge_kernel.py")
+    first, second = map(float, re.search(r"learnt: tensor\(\[\[\s*(-?[\d.]+), (-?[\d.]+)\]\]\)", out).groups())
+    assert abs(first - 1) < 0.05
+    assert abs(second + 1) < 0.05
+    losses = [float(text) for text in re.findall(r"loss ([\d.]+)", out)]
+    assert len(losses) == 10
+    assert losses[-1] < 0.01
+
+
+def test_lenet(tmp_path):
+    # An empty folder for data instead of the user's own, and no network: the sample that comes with the package.
+    nowhere = "http://127.0.0.1:9"
+    environment = {
+        "XDG_CACHE_HOME": str(tmp_path),
+        "NUMBANET_DATA": str(tmp_path),
+        "NUMBANET_CACHE_DIR": str(user_cache_folder()),
+        "http_proxy": nowhere,
+        "https_proxy": nowhere,
+    }
+    out = run("lenet.py", "--epochs", "1", "--batch-size", "250", **environment)
+    assert "Conv2d output shape: \t numbanet.Size([1, 6, 28, 28])" in out
+    assert re.search(r"epoch 1: loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{3}", out)
+
+
+def test_batch_norm_from_scratch():
+    out = run("batch_norm_from_scratch.py")
+    assert float(re.search(r"two gradients: (\S+)", out).group(1)) < 1e-5
+
+
+def test_residual():
+    out = run("residual.py")
+    assert "same shape:      numbanet.Size([4, 3, 6, 6])" in out
+    assert "half the size:   numbanet.Size([4, 6, 3, 3])" in out
+    without, with_ = (float(text) for text in re.findall(r"first layer ([\de.+-]+)", out))
+    assert with_ > 1000 * without
+
+
+def test_every_example_has_a_test():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert not [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in source]

@@ -241,7 +241,7 @@ class Table:
 
     def __init__(self, markdown: bool, headers: Sequence[str], widths: Sequence[int]) -> None:
         self._markdown = markdown
-        self._widths = [max(len(h), w) for h, w in zip(headers, widths)]
+        self._widths = [max(len(h), w, 2) for h, w in zip(headers, widths)]
         self.line(headers)
         if markdown:
             bars = ["-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(self._widths)]

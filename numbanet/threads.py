@@ -20,7 +20,29 @@ def _prefer_openmp() -> None:
         config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
+_SPINS = 2000  # some tens of microseconds: longer than from one kernel of a training step to the next
+
+
+def _wait_briefly() -> None:
+    """Load GNU's OpenMP with a short spin.
+
+    Its idle threads spin for milliseconds by default, and a thread that spins on shared cores holds up the one it waits
+    for: beside other work LeNet's training step took ten times as long. Whoever sets ``OMP_WAIT_POLICY`` or
+    ``GOMP_SPINCOUNT`` decides; the environment is left as it was.
+    """
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return
+    os.environ["GOMP_SPINCOUNT"] = str(_SPINS)
+    try:
+        from numba.np.ufunc import omppool  # noqa: F401 - libgomp reads the setting when it is loaded
+    except ImportError:
+        pass  # no OpenMP here
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
 _prefer_openmp()
+_wait_briefly()
 
 
 def set_num_threads(n: int) -> None:

@@ -156,7 +156,7 @@ class _Layout(NamedTuple):
 
     def copy_cost(self, images: int, rows: int, lanes: int) -> float:
         """Cycles to fill one plane, measured: whole vectors row by row, or pixel by pixel with a stride."""
-        per_row = _ceil(self.pitch, lanes) * 2.5 + 6 if self.step_w == 1 else self.pitch * 1.5 + 15
+        per_row = _ceil(self.pitch, lanes) * (1.5 + self.step_w) + 6 if self.step_w <= 2 else self.pitch * 1.5 + 15
         return ((images - 1) * self.image_rows + rows + self.reach) * per_row
 
     def plane_size(self, images: int, rows: int, overrun: int, lanes: int) -> int:
@@ -165,8 +165,10 @@ class _Layout(NamedTuple):
         An odd number of vectors: planes a multiple of 4 KB apart would share the same few lines of the L1 cache.
         """
         reach = self.reach * self.pitch + self.reach_columns
-        size = max(self.flats(images, rows, self.columns) + reach + overrun, (images - 1) * self.image
-                   + (rows + self.reach) * self.pitch)
+        size = max(
+            self.flats(images, rows, self.columns) + reach + overrun,
+            (images - 1) * self.image + (rows + self.reach) * self.pitch,
+        )
         return (-(-size // lanes) | 1) * lanes
 
 
@@ -196,9 +198,7 @@ def _layout(
     pitch = max(columns + reach_columns - shared, columns)
     shared = _shared_zeros(rows + reach, source[0], step[0], before[0], down)
     image_rows = max(rows + reach - shared, rows)
-    return _Layout(
-        *source, *step, *before, planes, products, rows, columns, reach, reach_columns, pitch, image_rows
-    )
+    return _Layout(*source, *step, *before, planes, products, rows, columns, reach, reach_columns, pitch, image_rows)
 
 
 def _axes(taps: dict[int, int], step: int, apart: bool) -> dict[int, tuple[int, int]]:
@@ -219,7 +219,7 @@ def _forward_layouts(h, w, kh, kw, oh, ow, sh, sw, pt, pl, dh, dw) -> tuple[_Lay
     """Source x, target y: one product."""
     if (kh, kw, sh, sw, pt, pl) == (1, 1, 1, 1, 0, 0) and (h, w) == (oh, ow) and h * w <= 1024:
         h, w, oh, ow = 1, h * w, 1, h * w  # pixels of a 1x1 kernel need no rows: fewer and longer copies
-    found = []
+    found: list[_Layout] = []
     for apart in _SHARINGS:
         down = _axes({i: i * dh for i in range(kh)}, sh, apart[0])
         across = _axes({j: j * dw for j in range(kw)}, sw, apart[1])
@@ -256,7 +256,7 @@ def _grad_input_layouts(h, w, kh, kw, oh, ow, sh, sw, pt, pl, dh, dw) -> tuple[_
         return [(n, first, {i: t - lowest for i, t in taps.items()}) for n, first, taps in found], -lowest
 
     (downs, top), (acrosses, left) = axis(h, kh, sh, pt, dh), axis(w, kw, sw, pl, dw)
-    found = []
+    found: list[_Layout] = []
     for apart in _SHARINGS:
         placed = [
             (rows, columns, row0, column0, _axes(down, 1, apart[0]), _axes(across, 1, apart[1]))
@@ -282,7 +282,8 @@ def _grad_input_layouts(h, w, kh, kw, oh, ow, sh, sw, pt, pl, dh, dw) -> tuple[_
 
 def _tile_starts(layout: _Layout, product: _Product, images: int, rows: int, tile: int) -> list[int]:
     """The first pixels of tiles that cover a product's pixels, leaving out the gaps between them where they can."""
-    starts, q = [], 0
+    starts: list[int] = []
+    q = 0
     while True:
         image, rest = divmod(q, layout.image)
         row, column = divmod(rest, layout.pitch)
@@ -315,7 +316,7 @@ def _partitions(layout: _Layout, n: int, most: int) -> Iterator[tuple[int, int]]
 
 def _part_blocks(row_blocks: int, height: int) -> list[int]:
     """Numbers of row blocks that a task may take: as many as fit, and fewer for more tasks, but 16 rows at least."""
-    found = []
+    found: list[int] = []
     blocks = max(1, min(row_blocks, _RESULT_ROWS // height))
     while not found or blocks * height >= 16:
         found.append(_ceil(row_blocks, _ceil(row_blocks, blocks)))
@@ -346,7 +347,9 @@ def _tile_rows(rows: int, cost: dict[int, float], tiles: dict[int, Any]) -> int:
  _CHANNEL_STRIDE, _PANELS, _INPUTS_AT, _INPUTS, _RESULTS_AT, _RESULTS, _PACKS, _TASKS, _SIZE, _CHUNKS, _BLOCKS, _COLUMNS,
  _ALL_COLUMNS, _TERMS, _TILE_WIDTH, _PARTIALS_AT, _GRAD_SIZE, _FIELDS) = range(51)  # fmt: skip
 # ... and of a product within it
-(_TAPS, _TAPS_AT, _ELEMENTS_AT, _P_ROWS, _P_COLUMNS, _P_ROW0, _P_COLUMN0, _PANEL, _STARTS, _STARTS_AT, _PRODUCT) = range(11)
+(_TAPS, _TAPS_AT, _ELEMENTS_AT, _P_ROWS, _P_COLUMNS, _P_ROW0, _P_COLUMN0, _PANEL, _STARTS, _STARTS_AT, _PRODUCT) = (
+    range(11)
+)
 
 
 def _append(plan: list[int], values: Any) -> int:
@@ -359,7 +362,9 @@ _Plan = tuple[np.ndarray, tuple[int, int], int]  # the fields, the tasks of the 
 
 
 @lru_cache(maxsize=1024)
-def _convolve_plan(layouts: tuple[_Layout, ...], n, groups, channels, rows, out, out_step, strides, itemsize, threads) -> _Plan:
+def _convolve_plan(
+    layouts: tuple[_Layout, ...], n, groups, channels, rows, out, out_step, strides, itemsize, threads
+) -> _Plan:
     """The plan of ``_convolve``.
 
     Args:
@@ -375,26 +380,27 @@ def _convolve_plan(layouts: tuple[_Layout, ...], n, groups, channels, rows, out,
     tile = _FMA[height] * lanes
     terms = sum(len(p.taps) for p in layouts[0].products)
     row_blocks = _ceil(rows, height)
-    best = None
+    best: Any = None
     for layout, part_blocks in product(layouts, _part_blocks(row_blocks, height)):
         planes = max(1, len(layout.planes))
         part_rows = part_blocks * height * len(layout.products)
-        most = min(_SCRATCH_BYTES // itemsize // (min(channels, 32) * planes + 1),
-                   _RESULT_BYTES // itemsize // part_rows, 4096)
-        most = max(most, tile, min(768, _SCRATCH_BYTES // itemsize // (4 * planes)))
+        most = _SCRATCH_BYTES // itemsize // (min(channels, 32) * planes + 1)
+        most = max(min(most, _RESULT_BYTES // itemsize // part_rows, 4096), tile)
+        most = max(most, min(768, _SCRATCH_BYTES // itemsize // (4 * planes)))
         for images, band in _partitions(layout, n, most):
             tiles = [len(_tile_starts(layout, p, images, band, tile)) for p in layout.products]
             size = layout.plane_size(images, band, tile, lanes)
             depth = _block_channels(layout, channels, size, itemsize)
-            multiply = sum(t * (len(p.taps) * channels * tile / lanes * height / 2 * _FMA_COST[height]
-                                + 60 * _ceil(channels, depth))
-                           for t, p in zip(tiles, layout.products, strict=True)) * part_blocks
+            multiply = 0.0
+            for count, p in zip(tiles, layout.products, strict=True):
+                steps = len(p.taps) * channels * _FMA[height] * height / 2 * _FMA_COST[height]
+                multiply += part_blocks * count * (steps + 60 * _ceil(channels, depth))
             copy = channels * planes * layout.copy_cost(images, band, lanes)
-            copy += part_rows * images * band * (_ceil(layout.columns, lanes) * 3 + 6 if out_step[1] == 1
-                                                 else layout.columns * 1.5 + 10)
+            write = _ceil(layout.columns, lanes) * 3 + 6 if out_step[1] == 1 else layout.columns * 1.5 + 10
+            copy += part_rows * images * band * write
             stream = part_blocks * height * channels * terms * itemsize / 16
             tasks = _ceil(n, images) * _ceil(layout.rows, band) * groups * _ceil(row_blocks, part_blocks)
-            cost = _makespan(tasks, multiply + copy + stream + 500)
+            cost = _makespan(tasks, multiply + copy + stream + 200)
             if best is None or cost < best[0]:
                 best = (cost, layout, images, band, part_blocks, size, depth)
     assert best is not None
@@ -452,11 +458,15 @@ def _read_plane(source, s0, height, width, step_h, step_w, top, left, rows, pitc
         at = t0 + r * pitch
         if y < 0 or y >= height:
             simd.read_row(pitch, source, s0, 0, 0, target, at)
-        elif step_w == 1:
+            continue
+        if step_w == 1:
             simd.read_row(pitch, source, s0 + y * width - left, left, left + width, target, at)
+            continue
+        low = min(pitch, max(0, -(-left // step_w)))
+        high = min(pitch, max(low, -(-(width + left) // step_w)))
+        if step_w == 2:
+            simd.read_alternate(pitch, source, s0 + y * width - left, low, high, target, at)
         else:
-            low = min(pitch, max(0, -(-left // step_w)))
-            high = min(pitch, max(low, -(-(width + left) // step_w)))
             simd.read_row(low, source, s0, 0, 0, target, at)
             first = s0 + y * width - left
             for j in range(low, high):
@@ -549,7 +559,9 @@ def _convolve_block(source, bias, target, scratch, plan, task, inputs, results):
     image, pitch, result_pitch = plan[_IMAGE_ROWS] * plan[_PITCH], plan[_PITCH], plan[_RESULT_PITCH]
     for c0 in range(0, channels, plan[_BLOCK_CHANNELS]):
         depth = min(plan[_BLOCK_CHANNELS], channels - c0)
-        _read_channels(source, plan, first_image, images, group * channels + c0, depth, band, band_rows, scratch, inputs)
+        _read_channels(
+            source, plan, first_image, images, group * channels + c0, depth, band, band_rows, scratch, inputs
+        )
         for p in range(plan[_PRODUCTS]):
             at = plan[_PRODUCTS_AT] + p * _PRODUCT
             taps = plan[at + _TAPS]
@@ -614,18 +626,16 @@ def _conv2d_forward_cpu(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
 
 @lru_cache(maxsize=1024)
 def _forward_plan(x, weight, y, options, groups, itemsize):
-    n, channels, h, w = x
+    n, _, h, w = x
     out, per_group, kh, kw = weight
     if 0 in y:
         return None
     layouts = _forward_layouts(h, w, kh, kw, *y[2:], *options)
     rows, terms = out // groups, kh * kw
     strides = (rows * per_group * terms, per_group * terms, terms)
-    merged = layouts[0].width != w  # a 1x1 kernel's pixels in one row
-    return _convolve_plan(
-        layouts, n, groups, per_group, rows, (1, h * w) if merged else y[2:], (1, 1), strides, itemsize,
-        numba.config.NUMBA_NUM_THREADS,
-    )
+    size = (1, h * w) if layouts[0].width != w else y[2:]  # a 1x1 kernel's pixels stand in one row
+    threads = numba.config.NUMBA_NUM_THREADS
+    return _convolve_plan(layouts, n, groups, per_group, rows, size, (1, 1), strides, itemsize, threads)
 
 
 def _conv2d_grad_input_cpu(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
@@ -643,11 +653,9 @@ def _grad_input_plan(dy, weight, dx, options, groups, itemsize):
     layouts = _grad_input_layouts(h, w, kh, kw, *dy[2:], *options)
     channels, terms = out // groups, kh * kw
     strides = (channels * per_group * terms, terms, per_group * terms)
-    merged = layouts[0].width != dy[3]
-    return _convolve_plan(
-        layouts, n, groups, channels, per_group, (1, h * w) if merged else (h, w), options[:2], strides, itemsize,
-        numba.config.NUMBA_NUM_THREADS,
-    )
+    size = (1, h * w) if layouts[0].width != dy[3] else (h, w)
+    threads = numba.config.NUMBA_NUM_THREADS
+    return _convolve_plan(layouts, n, groups, channels, per_group, size, options[:2], strides, itemsize, threads)
 
 
 # ------------------------------------------------------------------------------------- CPU: grad_weight and grad_bias
@@ -671,7 +679,7 @@ def _grad_weight_plan(dy, x, weight, options, groups, itemsize):
     row_blocks = _ceil(rows, height)
     together = min(row_blocks, _WEIGHT_ROWS // height + 1)  # row blocks for which x is copied once
     most = min(4096, _ROW_BYTES // itemsize // height)
-    best = None
+    best: Any = None
     for layout in _forward_layouts(h, w, kh, kw, *dy[2:], *options):
         planes = len(layout.planes)
         for images, band in _partitions(layout, n, most):
@@ -681,7 +689,7 @@ def _grad_weight_plan(dy, x, weight, options, groups, itemsize):
             copy = per_group * planes * layout.copy_cost(images, band, lanes) * _ceil(row_blocks, together)
             copy += rows * size * 0.4
             blocks = _ceil(n, images) * _ceil(layout.rows, band)
-            cost = _makespan(blocks, multiply + copy + 500)
+            cost = _makespan(blocks, multiply + copy + 200)
             if best is None or cost < best[0]:
                 best = (cost, layout, images, band, size, blocks)
     assert best is not None
@@ -991,9 +999,10 @@ def _grad_input_cuda_kernel(tile, micro, real):
             for j in range(micro):
                 value = zero
                 above, before = top[j] - down, side[j] - across
-                if k < depth and above >= 0 and before >= 0 and above % sh == 0 and before % sw == 0:
-                    if above // sh < dy.shape[2] and before // sw < dy.shape[3]:
-                        value = dy[image[j], o, above // sh, before // sw]
+                oy, ox = above // sh, before // sw
+                aligned = above >= 0 and before >= 0 and oy * sh == above and ox * sw == before
+                if k < depth and aligned and oy < dy.shape[2] and ox < dy.shape[3]:
+                    value = dy[image[j], o, oy, ox]
                 right[ty, tx + j * tile] = value
             cuda.syncthreads()
             for i in range(micro):

@@ -13,6 +13,7 @@ import pickle
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -192,4 +193,5 @@ class _KernelCache(_Cache):
             temporary.write_bytes(serialize.dumps(data._reduce()))
             os.replace(temporary, path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)

@@ -98,8 +98,8 @@ class Vectors:
 
     def first(self, count: Any, width: int) -> Any:
         """The mask of the first ``count`` of ``width`` lanes."""
-        lanes = ir.Constant(ir.VectorType(_INDEX, width), list(range(width)))
-        return self.builder.icmp_signed("<", lanes, self.splat(count, width))
+        lanes = ir.Constant(ir.VectorType(_INT, width), list(range(width)))
+        return self.builder.icmp_signed("<", lanes, self.splat(self.builder.trunc(count, _INT), width))
 
     def shuffle(self, x: Any, y: Any, picks: list[int]) -> Any:
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT, len(picks)), picks))

@@ -133,7 +133,7 @@ def test_results_do_not_depend_on_the_launch(monkeypatch):
 def test_the_real_lenet_step_equals_the_cpus(monkeypatch):
     """One image; in the simulator the 58,000 weights of the dense layers get gradients, but only the small ones a step."""
     if SIMULATOR:
-        monkeypatch.setattr(launch, "TILE", 2)
+        monkeypatch.setattr(launch, "TILE", 8)
     from numbanet.models import lenet
 
     def small_ones(parameters):

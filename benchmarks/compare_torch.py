@@ -112,9 +112,9 @@ def machine_seconds() -> float | None:
 # ---------------------------------------------------------------------------------------------------------- comparison
 
 
-def difference(ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray]) -> float:
-    """The largest difference, relative to the largest value of the same array (but at least a thousandth of the largest
-    of all: some gradients are zero but for rounding). Infinite where shapes or NaN differ."""
+def difference(ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray], floor: float = 1e-3) -> float:
+    """The largest difference, relative to the largest value of the same array, which counts as at least ``floor`` times
+    the largest of all. Infinite where shapes differ or a value is not finite."""
     ours, theirs = list(ours), list(theirs)
     if len(ours) != len(theirs):
         return math.inf
@@ -124,7 +124,7 @@ def difference(ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray]) -> floa
         if a.shape != b.shape or not np.isfinite(a).all() or not np.isfinite(b).all():
             return math.inf
         if b.size:
-            scale = max(float(np.abs(b).max()), 1e-3 * largest) or 1.0
+            scale = max(float(np.abs(b).max()), floor * largest) or 1.0
             worst = max(worst, float(np.abs(a - b).max()) / scale)
     return worst
 
@@ -144,7 +144,7 @@ def check(case: Case, pair: Sequence[Process], row: dict[str, Any], folder: str)
             arrays.append([stored[name] for name in stored.files])
         os.unlink(file)
     if case.check:
-        row["difference"] = difference(*arrays)
+        row["difference"] = difference(*arrays, case.floor)
         if row["difference"] > case.tolerance:
             row["problem"] = f"the results differ by {row['difference']:.1e}, more than {case.tolerance:.0e}"
 

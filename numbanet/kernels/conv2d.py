@@ -416,7 +416,7 @@ def _convolve_plan(
     f[_BLOCK_IMAGES], f[_BLOCK_ROWS], f[_BANDS], f[_MOST_ROWS] = images, band, _ceil(layout.rows, band), layout.rows
     f[_PLANE_SIZE], f[_BLOCK_CHANNELS], f[_TILE] = size, block_channels, height
     f[_PART_ROWS], f[_PARTS] = part_blocks * height, _ceil(row_blocks, part_blocks)
-    f[_OUT_HEIGHT], f[_OUT_WIDTH], f[_OUT_STEP_H], f[_OUT_STEP_W] = *out, *out_step
+    f[_OUT_HEIGHT], f[_OUT_WIDTH], f[_OUT_STEP_H], f[_OUT_STEP_W] = out[0], out[1], out_step[0], out_step[1]
     f[_RESULT_PITCH] = result_pitch
     f[_GROUP_STRIDE], f[_ROW_STRIDE], f[_CHANNEL_STRIDE] = strides
     f[_PRODUCTS] = len(layout.products)

@@ -212,6 +212,7 @@ def _transpose_strip(width: int) -> Any:
             for r in range(width or length):
                 inside = builder.icmp_signed("<", moves.index(r), last)
                 rows.append(builder.mul(args[4], builder.select(inside, moves.index(r), last)))
+
             def square(i: Any, mask: Any) -> None:
                 for first in range(0, width or length, chunk):
                     held: list[Any] = []
@@ -337,7 +338,9 @@ def _matmul_task(stage, task, thread, a, b, bias, out, work, plan):  # type: ign
     b0 = many_b * i * k * n + (n0 * ldb + k0 if tb else k0 * ldb + n0)
     c0 = ((s * batch + i) * m + m0) * n + n0
     high, wide, deep = min(block_m, m - m0), min(block_n, n - n0), min(piece, k - k0)
-    _block_cpu(a, a0, lda, ta, b, b0, ldb, tb, bias, n0, out, c0, n, high, wide, deep, work, thread * share, plan, length)
+    _block_cpu(
+        a, a0, lda, ta, b, b0, ldb, tb, bias, n0, out, c0, n, high, wide, deep, work, thread * share, plan, length
+    )
 
 
 _TAPS = 16  # where in the plan the taps begin: offsets of a packed panel's steps, for panels of 1, 2 and 3 vectors

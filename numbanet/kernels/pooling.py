@@ -74,7 +74,13 @@ _INT = ir.IntType(32)
 
 
 def _window_loop(
-    v: Vectors, source: Any, c: Any, window: tuple[Any, ...], stride: int, held: list[Any], step: Callable[..., list[Any]]
+    v: Vectors,
+    source: Any,
+    c: Any,
+    window: tuple[Any, ...],
+    stride: int,
+    held: list[Any],
+    step: Callable[..., list[Any]],
 ) -> list[Any]:
     """For the outputs c .. c + lanes, go through the window: ``held = step(held, elements, inside, positions)``.
 
@@ -144,8 +150,11 @@ def _max_row(stride: int, store: bool) -> Any:
                 if store:
                     kind = ir.IntType(signature.args[11].dtype.bitwidth)
                     found = builder.add(held[1], v.splat(builder.trunc(args[13], _INT), lanes))
-                    found = builder.select(builder.icmp_signed("<", held[1], ir.Constant(indices, [0] * lanes)),
-                                           ir.Constant(indices, [0] * lanes), found)
+                    found = builder.select(
+                        builder.icmp_signed("<", held[1], ir.Constant(indices, [0] * lanes)),
+                        ir.Constant(indices, [0] * lanes),
+                        found,
+                    )
                     found = builder.sext(found, ir.VectorType(kind, lanes)) if kind.width > 32 else found
                     v.store(found, v.pointer(11), c, lanes, wanted)
             return context.get_dummy_value()
@@ -361,7 +370,10 @@ def _max_pool2d_forward_cuda(x: Any, y: Any, indices: Any, *window: int) -> None
 
 
 max_pool2d_forward = Kernel(
-    "max_pool2d_forward", reference=max_pool2d_forward_reference, cpu=_max_pool2d_forward_cpu, cuda=_max_pool2d_forward_cuda
+    "max_pool2d_forward",
+    reference=max_pool2d_forward_reference,
+    cpu=_max_pool2d_forward_cpu,
+    cuda=_max_pool2d_forward_cuda,
 )
 
 
@@ -414,7 +426,10 @@ def _max_pool2d_backward_cuda(dy: Any, indices: Any, dx: Any) -> None:
 
 
 max_pool2d_backward = Kernel(
-    "max_pool2d_backward", reference=max_pool2d_backward_reference, cpu=_max_pool2d_backward_cpu, cuda=_max_pool2d_backward_cuda
+    "max_pool2d_backward",
+    reference=max_pool2d_backward_reference,
+    cpu=_max_pool2d_backward_cpu,
+    cuda=_max_pool2d_backward_cuda,
 )
 
 
@@ -516,7 +531,10 @@ def _avg_pool2d_forward_cuda(x: Any, y: Any, *window: int) -> None:
 
 
 avg_pool2d_forward = Kernel(
-    "avg_pool2d_forward", reference=avg_pool2d_forward_reference, cpu=_avg_pool2d_forward_cpu, cuda=_avg_pool2d_forward_cuda
+    "avg_pool2d_forward",
+    reference=avg_pool2d_forward_reference,
+    cpu=_avg_pool2d_forward_cpu,
+    cuda=_avg_pool2d_forward_cuda,
 )
 
 
@@ -621,7 +639,10 @@ def _avg_pool2d_backward_cuda(dy: Any, dx: Any, *window: int) -> None:
 
 
 avg_pool2d_backward = Kernel(
-    "avg_pool2d_backward", reference=avg_pool2d_backward_reference, cpu=_avg_pool2d_backward_cpu, cuda=_avg_pool2d_backward_cuda
+    "avg_pool2d_backward",
+    reference=avg_pool2d_backward_reference,
+    cpu=_avg_pool2d_backward_cpu,
+    cuda=_avg_pool2d_backward_cuda,
 )
 
 
@@ -855,5 +876,8 @@ CUDA_KERNELS = (
     (_avg_pool2d_backward_cuda_kernel, f"void(float32[::1], float32[::1], {_INTS})"),
     (_adaptive_avg_pool2d_forward_cuda_kernel, "void(float32[::1], float32[::1], int64, int64, int64, int64)"),
     (_adaptive_avg_pool2d_backward_cuda_kernel, "void(float32[::1], float32[::1], int64, int64, int64, int64)"),
-    (_adaptive_max_pool2d_forward_cuda_kernel, "void(float32[::1], float32[::1], int64[::1], int64, int64, int64, int64)"),
+    (
+        _adaptive_max_pool2d_forward_cuda_kernel,
+        "void(float32[::1], float32[::1], int64[::1], int64, int64, int64, int64)",
+    ),
 )

@@ -58,7 +58,13 @@ def test_twins(device: str, dtype: Any, affine: bool) -> None:
         sums = [np.empty_like(mean), np.empty_like(mean)]
         far = {"rtol": near["rtol"], "atol": near["atol"] * max(1.0, n**0.5 / 4)}
         if n > 1:  # the gradient through one element's statistics is 0 times a number of 1 / sqrt(eps)
-            check(B.batch_norm_train_backward, device, [dy, x, weight, batch_mean, inv_std], [np.empty_like(x), *sums], **far)
+            check(
+                B.batch_norm_train_backward,
+                device,
+                [dy, x, weight, batch_mean, inv_std],
+                [np.empty_like(x), *sums],
+                **far,
+            )
         check(B.batch_norm_eval_backward, device, [dy, x, weight, mean, var], [np.empty_like(x), *sums], EPS, **far)
         wanted_not = [np.empty_like(x), mean[:0], mean[:0]]
         check(B.batch_norm_eval_backward, device, [dy, x, weight, mean, var], wanted_not, EPS, **far)

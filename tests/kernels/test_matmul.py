@@ -51,7 +51,9 @@ def make(rng: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return array
 
 
-def operands(rng: Any, batch: tuple[int, int, int], m: int, k: int, n: int, ta: bool, tb: bool, bias: bool, dtype: Any) -> Any:
+def operands(
+    rng: Any, batch: tuple[int, int, int], m: int, k: int, n: int, ta: bool, tb: bool, bias: bool, dtype: Any
+) -> Any:
     _, batch_a, batch_b = batch
     a = make(rng, (batch_a, k, m) if ta else (batch_a, m, k), dtype)
     b = make(rng, (batch_b, n, k) if tb else (batch_b, k, n), dtype)
@@ -69,7 +71,9 @@ def close(out: np.ndarray, expected: np.ndarray, terms: int) -> None:
     np.testing.assert_allclose(out, expected, rtol=0, atol=4 * np.finfo(out.dtype).eps * max(terms, 8), equal_nan=False)
 
 
-def check(device: str, rng: Any, batch: Any, m: int, k: int, n: int, ta: bool, tb: bool, bias: bool, dtype: Any) -> None:
+def check(
+    device: str, rng: Any, batch: Any, m: int, k: int, n: int, ta: bool, tb: bool, bias: bool, dtype: Any
+) -> None:
     a, b, added = operands(rng, batch, m, k, n, ta, tb, bias, dtype)
     before = a.copy(), b.copy(), added.copy()
     out, buffer = guarded((batch[0], m, n), dtype)
@@ -130,7 +134,12 @@ def test_empty_dimensions(device: str) -> None:
             np.testing.assert_array_equal(out, np.broadcast_to(added if added.size else 0, out.shape))
             assert margins_untouched(buffer)
     for batch, m, n in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
-        arrays = np.ones((batch, m, 4), np.float32), np.ones((batch, 4, n), np.float32), none, np.empty((batch, m, n), np.float32)
+        arrays = (
+            np.ones((batch, m, 4), np.float32),
+            np.ones((batch, 4, n), np.float32),
+            none,
+            np.empty((batch, m, n), np.float32),
+        )
         call(matmul, device, *arrays, False, False)
 
 
@@ -180,7 +189,9 @@ def test_the_cuda_tile_size_changes_only_rounding(tile: int, monkeypatch: pytest
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_grad_bias(device: str, dtype: Any) -> None:
     rng = np.random.default_rng(7)
-    shapes = [(1, 1), (5, 3), (13, 18), (0, 4), (4, 0)] + ([(700, 300), (20000, 5), (256, 120)] if device == "cpu" else [])
+    shapes = [(1, 1), (5, 3), (13, 18), (0, 4), (4, 0)] + (
+        [(700, 300), (20000, 5), (256, 120)] if device == "cpu" else []
+    )
     for m, n in shapes:
         dy = make(rng, (m, n), dtype)
         db, buffer = guarded((n,), dtype)

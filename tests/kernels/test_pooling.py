@@ -32,7 +32,11 @@ def windows(dilations: tuple[int, ...] = (1, 2)) -> list[tuple[Any, ...]]:
     """(kernel, stride, padding, dilation, ceil mode) of every combination that PyTorch takes, rows and columns unlike."""
     found = []
     for (kh, kw), (sh, sw), (ph, pw), d, ceil in product(
-        ((2, 2), (3, 3), (3, 2), (1, 4), (5, 9)), ((1, 1), (2, 2), (3, 2), (1, 3)), ((0, 0), (1, 1), (0, 1)), dilations, (False, True)
+        ((2, 2), (3, 3), (3, 2), (1, 4), (5, 9)),
+        ((1, 1), (2, 2), (3, 2), (1, 3)),
+        ((0, 0), (1, 1), (0, 1)),
+        dilations,
+        (False, True),
     ):
         if ph <= kh // 2 and pw <= kw // 2 and 7 + 2 * ph > d * (kh - 1) and 10 + 2 * pw > d * (kw - 1):
             found.append(((kh, kw), (sh, sw), (ph, pw), (d, d), ceil))
@@ -48,7 +52,9 @@ def distinct(rng: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return (rng.permutation(int(np.prod(shape))) - 20).reshape(shape).astype(dtype) / 8
 
 
-def slope(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, u: np.ndarray, dy: np.ndarray, step: float) -> float:
+def slope(
+    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, u: np.ndarray, dy: np.ndarray, step: float
+) -> float:
     return float(((function(x + step * u) - function(x - step * u)) * dy).sum() / (2 * step))
 
 
@@ -119,10 +125,34 @@ def test_max_pool_ties_infinities_and_nan(device: str, window: tuple[int, int, i
     zeros[0, 0, ::2] = -0.0
     shape = sizes(plain.shape, (k, k), (s, s), (p, p), (1, 1), False)
     for x in (plain, nan, low, zeros):
-        check(P.max_pool2d_forward, device, [x], [np.empty(shape, np.float32), np.empty(shape, np.int64)], k, k, s, s, p, p, 1, 1)
+        check(
+            P.max_pool2d_forward,
+            device,
+            [x],
+            [np.empty(shape, np.float32), np.empty(shape, np.int64)],
+            k,
+            k,
+            s,
+            s,
+            p,
+            p,
+            1,
+            1,
+        )
     if p == 0 and k == 2:
         _, indices = run(
-            P.max_pool2d_forward, device, [plain], [np.empty(shape, np.float32), np.empty(shape, np.int64)], 2, 2, 2, 2, 0, 0, 1, 1
+            P.max_pool2d_forward,
+            device,
+            [plain],
+            [np.empty(shape, np.float32), np.empty(shape, np.int64)],
+            2,
+            2,
+            2,
+            2,
+            0,
+            0,
+            1,
+            1,
         )
         np.testing.assert_array_equal(indices[0, 0], [[0, 2, 4], [12, 14, 16], [24, 26, 28]])
 
@@ -238,7 +268,14 @@ def test_a_window_wholly_in_the_padding_gives_zero() -> None:
 
 # --------------------------------------------------------------------------------------------------- adaptive pooling
 
-ADAPTIVE = [((7, 10), (1, 1)), ((7, 10), (3, 4)), ((5, 5), (5, 5)), ((4, 3), (6, 7)), ((7, 7), (2, 7)), ((30, 40), (1, 1))]
+ADAPTIVE = [
+    ((7, 10), (1, 1)),
+    ((7, 10), (3, 4)),
+    ((5, 5), (5, 5)),
+    ((4, 3), (6, 7)),
+    ((7, 7), (2, 7)),
+    ((30, 40), (1, 1)),
+]
 
 
 @pytest.mark.parametrize("device", DEVICES)

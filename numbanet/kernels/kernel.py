@@ -63,7 +63,10 @@ class Kernel:
         on_cuda = on_cpu = False
         floating: np.dtype | None = None
         for argument in args:
-            if type(argument) is np.ndarray:
+            kind = type(argument)
+            if kind is int or kind is float or kind is bool:
+                continue
+            if kind is np.ndarray:
                 on_cpu = True
                 if not argument.flags.c_contiguous:
                     raise ValueError(f"{self.name}: array of shape {argument.shape} is not C-contiguous")

@@ -187,7 +187,8 @@ def device_of(array: Array) -> Device:
 _POOL_FROM = 1 << 16  # bytes; smaller arrays are malloc's business
 _POOL_LIMIT = 1 << 32  # bytes kept for reuse at most
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-_free: dict[int, deque[np.ndarray]] = {}
+_Memory = tuple[np.ndarray, int, int]  # bytes, the address of the first aligned one, how many there are from it on
+_free: dict[int, deque[_Memory]] = {}
 _pooled_bytes = 0
 
 
@@ -196,21 +197,16 @@ class _Block:
 
     __slots__ = ("__array_interface__", "memory")
 
-    def __init__(self, memory: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(self, memory: _Memory, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.memory = memory
-        self.__array_interface__ = {
-            "shape": shape,
-            "typestr": dtype.str,
-            "data": (memory.ctypes.data, False),
-            "version": 3,
-        }
+        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (memory[1], False), "version": 3}
 
     def __del__(self) -> None:
         global _pooled_bytes
-        memory = self.memory
-        if _pooled_bytes + memory.nbytes <= _POOL_LIMIT:
-            _pooled_bytes += memory.nbytes
-            _free.setdefault(memory.nbytes, deque()).append(memory)
+        size = self.memory[2]
+        if _pooled_bytes + size <= _POOL_LIMIT:
+            _pooled_bytes += size
+            _free.setdefault(size, deque()).append(self.memory)
 
 
 def _size_class(nbytes: int) -> int:
@@ -227,8 +223,7 @@ def _pooled_empty(shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.nd
         _pooled_bytes -= size
     except (KeyError, IndexError):
         raw = np.empty(size + _ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % _ALIGNMENT
-        memory = raw[start : start + size]
+        memory = raw, -(-raw.ctypes.data // _ALIGNMENT) * _ALIGNMENT, size
     return np.asarray(_Block(memory, shape, dtype))
 
 

@@ -2,10 +2,10 @@
 PYTHON ?= python
 PYTEST ?= $(PYTHON) -m pytest
 
-.PHONY: help check lint types test sim ptx gpu cover bench asv ci clean
+.PHONY: help check lint types test sim ptx gpu bench asv ci clean
 
 help:
-	@echo "make check | lint | types | test | sim | ptx | gpu | cover | bench | asv | ci | clean"
+	@echo "make check | lint | types | test | sim | ptx | gpu | bench | asv | ci | clean"
 
 check: lint types test
 
@@ -24,21 +24,17 @@ sim:
 
 # Compile and assemble every CUDA kernel: no GPU needed, checks types and registers.
 ptx:
-	NUMBANET_CUDA_ASSEMBLE=1 $(PYTEST) -k "assemble or ptx"
+	$(PYTHON) -m numbanet.kernels.assemble
 
 gpu:
 	$(PYTEST) -m cuda
-
-# Coverage with Python in place of compiled kernels: slow, and no proof of numerics.
-cover:
-	NUMBA_DISABLE_JIT=1 NUMBA_ENABLE_CUDASIM=1 $(PYTHON) -m coverage run --source numbanet -m pytest
-	$(PYTHON) -m coverage report
 
 bench:
 	$(PYTHON) benchmarks/compare_torch.py
 
 asv:
-	$(PYTHON) -m asv run --python=same --quick
+	$(PYTHON) -m asv machine --yes
+	$(PYTHON) -m asv run --quick HEAD^!
 	$(PYTHON) -m asv publish
 
 ci:

@@ -89,7 +89,9 @@ def passes(
     """The forward and the backward pass of a function as two cases; ``arrays`` makes the inputs when they are needed."""
     return [
         Case(f"{name}/forward/{shape}", section, lambda library: forward(function, arrays(), library), flops),
-        Case(f"{name}/backward/{shape}", section, lambda library: backward(function, arrays(), library), backward_flops),
+        Case(
+            f"{name}/backward/{shape}", section, lambda library: backward(function, arrays(), library), backward_flops
+        ),
     ]
 
 
@@ -111,7 +113,9 @@ class Convolution:
     groups: int = 1
 
     def __str__(self) -> str:
-        text = f"{self.n}x{self.channels}x{self.size}x{self.size} {self.kernel}x{self.kernel} {self.channels}->{self.out}"
+        text = (
+            f"{self.n}x{self.channels}x{self.size}x{self.size} {self.kernel}x{self.kernel} {self.channels}->{self.out}"
+        )
         for letter, value, usual in (("s", self.stride, 1), ("d", self.dilation, 1), ("g", self.groups, 1)):
             text += f" {letter}{value}" if value != usual else ""
         return text

@@ -75,7 +75,9 @@ class Process:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the {self.library} process ended with code {self._process.wait()}; see its message above")
+            raise RuntimeError(
+                f"the {self.library} process ended with code {self._process.wait()}; see its message above"
+            )
         return json.loads(line)
 
     def ask(self, do: str, **order: Any) -> dict[str, Any]:
@@ -170,7 +172,11 @@ def measure(case: Case, pair: Sequence[Process], rounds: int, seconds: float) ->
             best = min(turn["best"] for turn in results)
             row[library] |= {"best": best, "median": statistics.median(t["median"] for t in results), "turns": results}
         ratios = [theirs["best"] / ours["best"] for ours, theirs in zip(turns[OURS], turns[THEIRS])]
-        row |= {"ratios": ratios, "ratio": statistics.median(ratios), "ratio_best": row[THEIRS]["best"] / row[OURS]["best"]}
+        row |= {
+            "ratios": ratios,
+            "ratio": statistics.median(ratios),
+            "ratio_best": row[THEIRS]["best"] / row[OURS]["best"],
+        }
     for process in pair:
         process.ask("drop")
     return row
@@ -223,7 +229,9 @@ def measure_start(threads: int, repeats: int) -> list[tuple[str, float]]:
             times.setdefault(f"import {name}", []).append(once(code.format(name)))
     first = [str(ROOT), str(threads)]
     with tempfile.TemporaryDirectory() as folder:
-        times["first LeNet step, numbanet, empty kernel cache"] = [once(_FIRST_STEP, OURS, *first, NUMBANET_CACHE_DIR=folder)]
+        times["first LeNet step, numbanet, empty kernel cache"] = [
+            once(_FIRST_STEP, OURS, *first, NUMBANET_CACHE_DIR=folder)
+        ]
         for _ in range(repeats):
             for name, library in (("numbanet, full kernel cache", OURS), ("torch", THEIRS)):
                 seconds = once(_FIRST_STEP, library, *first, NUMBANET_CACHE_DIR=folder)
@@ -275,7 +283,16 @@ def cells(row: dict[str, Any]) -> list[str]:
     mark = "!" if row.get("others", 0) > _BUSY else ""
     error = f"{row['difference']:.0e}" if "difference" in row else "-"
     ratio = f"{row['ratio']:.2f}"
-    return [row["case"], milliseconds(ours), milliseconds(theirs), ratio, f"{row['ratio_best']:.2f}", *rates, error, mark]
+    return [
+        row["case"],
+        milliseconds(ours),
+        milliseconds(theirs),
+        ratio,
+        f"{row['ratio_best']:.2f}",
+        *rates,
+        error,
+        mark,
+    ]
 
 
 def report_section(title: str, rows: list[dict[str, Any]]) -> None:
@@ -304,8 +321,13 @@ def report_machine(threads: int, about: dict[str, Any]) -> dict[str, Any]:
     libraries = ", ".join(f"{library} {version['version']}" for library, version in about.items())
     print(f"{libraries}, numpy {np.__version__}, Python {platform.python_version()}; {name}, {threads} threads")
     if load > 0.25 * (os.cpu_count() or 1):
-        print(f"WARNING: the load average is {load:.2f}: something else is running, and times will not be reliable", file=sys.stderr)
-    variables = {k: v for k, v in environment(threads).items() if k.startswith(("OMP_", "GOMP_", "NUMBA_", "MKL_", "KMP_"))}
+        print(
+            f"WARNING: the load average is {load:.2f}: something else is running, and times will not be reliable",
+            file=sys.stderr,
+        )
+    variables = {
+        k: v for k, v in environment(threads).items() if k.startswith(("OMP_", "GOMP_", "NUMBA_", "MKL_", "KMP_"))
+    }
     return {"libraries": about, "cpu": name, "threads": threads, "load": load, "environment": variables}
 
 
@@ -371,7 +393,9 @@ def run_section(section: str, cases: Sequence[Case], options: argparse.Namespace
 
 def run_memory(cases: Sequence[Case], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure and print the peak memory of networks."""
-    print("\nPeak memory in MB, beyond the import and in total (ratio: numbanet's / torch's, below 1: numbanet needs less)\n")
+    print(
+        "\nPeak memory in MB, beyond the import and in total (ratio: numbanet's / torch's, below 1: numbanet needs less)\n"
+    )
     headers = ("case", "numbanet", "torch", "ratio", "numbanet total", "torch total", "ratio")
     table = Table(options.markdown, headers, (options.width, 8, 8, 6, 8, 8, 6))
     rows = []
@@ -407,7 +431,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(case.name for case in chosen))
         return 0
     if importlib.util.find_spec(THEIRS) is None:
-        print("PyTorch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu", file=sys.stderr)
+        print(
+            "PyTorch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu",
+            file=sys.stderr,
+        )
         return 2
 
     about = {}

@@ -179,7 +179,11 @@ def densenet(library: Any, growth: int = 32) -> Any:
     nn = library.nn
 
     def conv(before: int, channels: int, kernel_size: int, padding: int) -> list[Any]:
-        return [nn.BatchNorm2d(before), nn.ReLU(), nn.Conv2d(before, channels, kernel_size=kernel_size, padding=padding)]
+        return [
+            nn.BatchNorm2d(before),
+            nn.ReLU(),
+            nn.Conv2d(before, channels, kernel_size=kernel_size, padding=padding),
+        ]
 
     class Dense(nn.Module):
         """Convolutions that each see what all before them made."""
@@ -203,7 +207,12 @@ def densenet(library: Any, growth: int = 32) -> Any:
             layers += [*conv(channels, channels // 2, 1, 0), nn.AvgPool2d(kernel_size=2, stride=2)]
             channels //= 2
     return nn.Sequential(
-        *layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(channels, CLASSES)
+        *layers,
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.Flatten(),
+        nn.Linear(channels, CLASSES),
     )
 
 

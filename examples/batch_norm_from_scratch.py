@@ -1,6 +1,6 @@
 """Batch normalisation written by hand from tensor arithmetic, beside the layer that numbanet has.
 
-    python examples/batch_norm_from_scratch.py
+python examples/batch_norm_from_scratch.py
 """
 
 import numbanet
@@ -50,6 +50,8 @@ for layer in (BatchNorm(3, num_dims=4), nn.BatchNorm2d(3)):
     Y = layer(X)
     (Y * weights).sum().backward()
     gradients.append(X.grad)
-    print(f"{layer.__class__.__name__}: means {Y.mean(dim=(0, 2, 3)).data}, standard deviations {Y.std(dim=(0, 2, 3)).data}")
+    print(
+        f"{layer.__class__.__name__}: means {Y.mean(dim=(0, 2, 3)).data}, standard deviations {Y.std(dim=(0, 2, 3)).data}"
+    )
 
 print(f"largest difference between the two gradients: {(gradients[0] - gradients[1]).abs().max():.1e}")

@@ -1,6 +1,6 @@
 """Learn the kernel that finds vertical edges, from an image and its edges alone.
 
-    python examples/learn_edge_kernel.py
+python examples/learn_edge_kernel.py
 """
 
 import numbanet

@@ -1,6 +1,6 @@
 """A residual block, and what its shortcut does to the gradient that reaches the first layer of a deep stack.
 
-    python examples/residual.py
+python examples/residual.py
 """
 
 import numbanet
@@ -37,7 +37,9 @@ print("half the size:  ", Residual(3, 6, use_1x1conv=True, strides=2)(X).shape)
 for shortcut in (False, True):
     numbanet.manual_seed(0)
     first = nn.Conv2d(3, 8, kernel_size=3, padding=1)
-    net = nn.Sequential(first, *[Residual(8, 8, shortcut=shortcut) for _ in range(12)], nn.Flatten(), nn.Linear(288, 10))
+    net = nn.Sequential(
+        first, *[Residual(8, 8, shortcut=shortcut) for _ in range(12)], nn.Flatten(), nn.Linear(288, 10)
+    )
     net.eval()
     loss = F.cross_entropy(net(X), numbanet.tensor([0, 1, 2, 3]))
     loss.backward()

@@ -33,7 +33,7 @@ def is_grad_enabled() -> bool:
     return _mode.enabled
 
 
-class set_grad_enabled:  # noqa: N801 - PyTorch's name
+class set_grad_enabled:
     """Record (or do not record) operations: as a context manager, or at once when called as a function."""
 
     def __init__(self, mode: bool) -> None:
@@ -79,13 +79,13 @@ class _GradMode:
         return wrapped
 
 
-class no_grad(_GradMode):  # noqa: N801
+class no_grad(_GradMode):
     """Do not record operations: ``with no_grad():`` or ``@no_grad()``. Results do not require gradients."""
 
     _wanted = False
 
 
-class enable_grad(_GradMode):  # noqa: N801
+class enable_grad(_GradMode):
     """Record operations again inside ``no_grad``."""
 
     _wanted = True
@@ -359,9 +359,7 @@ class Function:
         if cls._is_view:
             _attach_view(outputs[0], args[0], cls, args[1:])
         if recording:
-            node.next_functions = tuple(
-                [a._edge() if need else (None, 0) for a, need in zip(args, needs, strict=True)]
-            )
+            node.next_functions = tuple([a._edge() if need else (None, 0) for a, need in zip(args, needs, strict=True)])
             if node._saved:
                 node._pack(outputs)
             shapes: list[Any] = []
@@ -543,10 +541,12 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
     if len(node._shapes) <= 1:
         grads: tuple[Any, ...] = (received[0][0],)
     else:
-        grads = tuple([
-            received[i][0] if i in received else (_zeros(shape) if node._materialize and shape else None)
-            for i, shape in enumerate(node._shapes)
-        ])
+        grads = tuple(
+            [
+                received[i][0] if i in received else (_zeros(shape) if node._materialize and shape else None)
+                for i, shape in enumerate(node._shapes)
+            ]
+        )
     results = node._run(grads)
     if not isinstance(results, tuple):
         results = (results,)
@@ -758,7 +758,9 @@ def gradcheck(
         raise ValueError("gradcheck: no input requires grad; set requires_grad=True on those to check")
     for i in checked:
         if args[i].dtype != np.float64:
-            raise ValueError(f"gradcheck: input {i} is {args[i].dtype}, expected float64 (float32 is too coarse to difference)")
+            raise ValueError(
+                f"gradcheck: input {i} is {args[i].dtype}, expected float64 (float32 is too coarse to difference)"
+            )
     rng = np.random.default_rng(0)
     result = func(*args)
     outputs = [o for o in (result if isinstance(result, tuple) else (result,)) if o.requires_grad]

@@ -75,8 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--traceback", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], int | None], help: str, **more: Any) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[common], **more)
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int | None], help: str, **more: Any
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + ".", parents=[common], **more
+        )
         sub.set_defaults(run=run)
         return sub
 
@@ -111,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="image files; they are made grey and resized")
     sub.add_argument("--top", type=_positive_int, default=3, metavar="K", help="how many classes to show (default: 3)")
-    sub.add_argument("--invert", action="store_true", help="for dark things on light ground: the training images are light on dark")
+    sub.add_argument(
+        "--invert", action="store_true", help="for dark things on light ground: the training images are light on dark"
+    )
     _add_common(sub)
 
     sub = command("summary", _summary, "show a network's layers, output shapes and parameters")
@@ -243,7 +249,9 @@ def _train(args: argparse.Namespace) -> None:
         if getattr(args, name) is None:
             setattr(args, name, value)
     if args.lr is None:
-        args.lr = _SGD_LR.get(args.model, 0.1) if args.optimizer == "sgd" else _ADAM_LR["sample" if is_sample else "full"]
+        args.lr = (
+            _SGD_LR.get(args.model, 0.1) if args.optimizer == "sgd" else _ADAM_LR["sample" if is_sample else "full"]
+        )
     if args.momentum and args.optimizer != "sgd":
         raise UsageError("--momentum belongs to --optimizer sgd")
     folder.mkdir(parents=True, exist_ok=True)
@@ -380,7 +388,9 @@ def _predict(args: argparse.Namespace) -> None:
     for path in args.images:
         try:
             with Image.open(path) as picture:
-                image = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+                image = picture.convert("L" if channels == 1 else "RGB").resize(
+                    (width, height), Image.Resampling.BILINEAR
+                )
         except UnidentifiedImageError:
             raise ValueError(f"{path}: not an image file that can be read") from None
         pixels = np.asarray(image, np.float32).reshape(height, width, channels).transpose(2, 0, 1) / np.float32(255)

@@ -72,7 +72,10 @@ def _find_cuda() -> tuple[Any, str]:
     try:
         from numba import cuda as module
     except Exception as error:  # a broken or clashing toolkit must not stop the CPU side from working
-        return _CudaMissing(), f"numba.cuda cannot be imported ({type(error).__name__}: {error}); pip install 'numbanet[cuda]'"
+        return (
+            _CudaMissing(),
+            f"numba.cuda cannot be imported ({type(error).__name__}: {error}); pip install 'numbanet[cuda]'",
+        )
     if SIMULATOR or driver:
         return module, ""
     return module, "no CUDA driver library was found on this machine (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
@@ -141,7 +144,9 @@ class Device:
             raise RuntimeError(f"device: there is one CPU device, 'cpu', got {type!r} with index {self.index}")
 
     def __repr__(self) -> str:
-        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+        return (
+            f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+        )
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -168,7 +173,9 @@ def as_device(device: str | Device | int | None) -> Device:
         return CPU
     require_cuda(f"device {str(wanted)!r}")
     if wanted.index not in (None, 0) and wanted.index >= (1 if SIMULATOR else len(cuda.gpus)):
-        raise RuntimeError(f"device {str(wanted)!r}: this machine has {1 if SIMULATOR else len(cuda.gpus)} CUDA device(s)")
+        raise RuntimeError(
+            f"device {str(wanted)!r}: this machine has {1 if SIMULATOR else len(cuda.gpus)} CUDA device(s)"
+        )
     return CUDA if wanted.index in (None, 0) else wanted
 
 

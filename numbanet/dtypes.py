@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ int32 = int = np.dtype(np.int32)
 int64 = long = np.dtype(np.int64)
 bool = np.dtype(np.bool_)
 
-_PythonFloat = type(0.0)
 _default = float32
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
@@ -38,19 +38,22 @@ def set_default_dtype(dtype: Any) -> None:
 
 def as_dtype(dtype: Any) -> np.dtype:
     """A dtype from a dtype, a NumPy type or a name; refuses what tensors cannot hold (complex, strings, objects)."""
-    if dtype is _PythonFloat:
+    if dtype is builtins.float:
         return _default
     try:
         found = np.dtype(dtype)
     except TypeError as error:
         raise TypeError(f"not a dtype: {dtype!r}") from error
-    if found.kind not in _CATEGORY or found.itemsize > 8 or not found.isnative or found in (np.uint16, np.uint32, np.uint64):
+    if (
+        found.kind not in _CATEGORY
+        or found.itemsize > 8
+        or not found.isnative
+        or found in (np.uint16, np.uint32, np.uint64)
+    ):
         raise TypeError(
             f"dtype {found} is not supported; expected one of float16, float32, float64, uint8, int8, int16, int32, int64, bool"
         )
     return found
-
-
 
 
 def is_floating(dtype: np.dtype) -> Any:

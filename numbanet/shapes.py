@@ -52,7 +52,9 @@ def normalize_dim(name: str, dim: int, ndim: int) -> int:
         raise TypeError(f"{name}: dim must be an int, got {dim!r}") from None
     span = max(ndim, 1)
     if not -span <= dim < span:
-        raise IndexError(f"{name}: dimension out of range: dim={dim} for a tensor of {ndim} dimensions (expected {-span} to {span - 1})")
+        raise IndexError(
+            f"{name}: dimension out of range: dim={dim} for a tensor of {ndim} dimensions (expected {-span} to {span - 1})"
+        )
     return dim % span
 
 
@@ -117,9 +119,13 @@ def check_floating(name: str, **tensors: Any) -> None:
         if found is None:
             found = dtype, argument
         if dtype != found[0]:
-            raise RuntimeError(f"{name}: {found[1]} is {found[0]} but {argument} is {dtype}; convert one of them with .to()")
+            raise RuntimeError(
+                f"{name}: {found[1]} is {found[0]} but {argument} is {dtype}; convert one of them with .to()"
+            )
         if dtype.kind != "f":
-            raise RuntimeError(f"{name}: expected {argument} of a floating dtype, got {dtype}; convert it with .float()")
+            raise RuntimeError(
+                f"{name}: expected {argument} of a floating dtype, got {dtype}; convert it with .float()"
+            )
         if dtype.itemsize == 2 and not tensor.is_cuda:
             raise NotImplementedError(f"{name}: float16 is not supported on the cpu; convert {argument} with .float()")
 
@@ -139,7 +145,13 @@ def _pair(name: str, value: Any, argument: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096, typed=True)
 def conv2d_geometry(
-    x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None, stride: Any, padding: Any, dilation: Any, groups: int
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    bias: tuple[int, ...] | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int, int, int, int]]:
     """Check conv2d's arguments, and work out its output.
 
@@ -168,7 +180,9 @@ def conv2d_geometry(
     if groups < 1:
         raise RuntimeError(f"conv2d: groups must be positive, got {groups}")
     if o < 1 or o % groups:
-        raise RuntimeError(f"conv2d: weight has O={o} output channels, expected a positive multiple of groups={groups} {both}")
+        raise RuntimeError(
+            f"conv2d: weight has O={o} output channels, expected a positive multiple of groups={groups} {both}"
+        )
     if c != channels * groups:
         raise RuntimeError(
             f"conv2d: input has C={c} channels but weight expects {channels} * groups={groups} = {channels * groups} {both}"
@@ -239,7 +253,9 @@ def pool2d_geometry(
     for size, k, s, p, d in zip(x[2:], kernel, steps, pads, spread, strict=True):
         span = d * (k - 1) + 1
         if p < 0 or 2 * p > span:
-            raise RuntimeError(f"{name}: padding must be between 0 and half the window, got padding {pads} with kernel_size {kernel}")
+            raise RuntimeError(
+                f"{name}: padding must be between 0 and half the window, got padding {pads} with kernel_size {kernel}"
+            )
         last = size + 2 * p - span
         out = -(-last // s) + 1 if ceil_mode else last // s + 1
         if ceil_mode and (out - 1) * s >= size + p:
@@ -276,7 +292,9 @@ def adaptive_pool2d_geometry(name: str, x: tuple[int, ...], output_size: Any) ->
 
 
 @lru_cache(maxsize=4096, typed=True)
-def linear_geometry(x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None) -> tuple[int, tuple[int, ...]]:
+def linear_geometry(
+    x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None
+) -> tuple[int, tuple[int, ...]]:
     """Check linear's arguments; returns (rows, output shape): (..., I) with weight (O, I) gives (..., O).
 
     Raises:
@@ -296,7 +314,9 @@ def linear_geometry(x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int
 
 
 @lru_cache(maxsize=4096, typed=True)
-def batch_norm_geometry(x: tuple[int, ...], training: bool, *parameters: tuple[int, ...] | None) -> tuple[int, int, int]:
+def batch_norm_geometry(
+    x: tuple[int, ...], training: bool, *parameters: tuple[int, ...] | None
+) -> tuple[int, int, int]:
     """Check batch_norm's arguments; returns input's shape as (N, C, S), S the number of positions.
 
     Args:
@@ -313,7 +333,9 @@ def batch_norm_geometry(x: tuple[int, ...], training: bool, *parameters: tuple[i
     n, c, s = x[0], x[1], prod(x[2:])
     for name, shape in zip(("running_mean", "running_var", "weight", "bias"), parameters, strict=True):
         if shape is not None and shape != (c,):
-            raise RuntimeError(f"batch_norm: expected {name} of shape ({c},) for input {x} with C={c} channels, got {shape}")
+            raise RuntimeError(
+                f"batch_norm: expected {name} of shape ({c},) for input {x} with C={c} channels, got {shape}"
+            )
     if training and n * s == 1:
         raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got input {x}")
     return n, c, s

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numbanet import devices
-from numbanet import dtypes, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import RemovableHandle, Variable, backward
 from numbanet.devices import Array, Device, as_device, is_cuda_array
 from numbanet.random import Generator, default_generator
@@ -181,7 +180,9 @@ class Tensor(Variable):
         if requires_grad and self.dtype.kind != "f":
             raise RuntimeError(f"only floating tensors can require gradients, got {self.dtype}")
         if not requires_grad and self.grad_fn is not None:
-            raise RuntimeError("requires_grad can be switched off only on leaves; use detach() for a tensor outside the graph")
+            raise RuntimeError(
+                "requires_grad can be switched off only on leaves; use detach() for a tensor outside the graph"
+            )
         self._requires_grad = bool(requires_grad)
         return self
 
@@ -283,7 +284,9 @@ class Tensor(Variable):
     def item(self) -> Any:
         """The value of a tensor of one element as a Python number."""
         if self._array.size != 1:
-            raise RuntimeError(f"item: a tensor of {self._array.size} elements, shape {tuple(self.shape)}, cannot become one number")
+            raise RuntimeError(
+                f"item: a tensor of {self._array.size} elements, shape {tuple(self.shape)}, cannot become one number"
+            )
         return devices.to_host(self._array).item()
 
     def tolist(self) -> Any:
@@ -314,7 +317,9 @@ class Tensor(Variable):
     def __repr__(self) -> str:
         values = devices.to_host(self._array)
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-        whole = values.dtype.kind == "f" and bool((finite == np.trunc(finite)).all()) and bool((np.abs(finite) < 1e8).all())
+        whole = (
+            values.dtype.kind == "f" and bool((finite == np.trunc(finite)).all()) and bool((np.abs(finite) < 1e8).all())
+        )
         text = np.array2string(
             values, separator=", ", prefix="tensor(", precision=0 if whole else 4, floatmode="fixed", threshold=1000
         )
@@ -329,7 +334,9 @@ class Tensor(Variable):
             notes.append("requires_grad=True")
         return f"tensor({', '.join([text, *notes])})"
 
-    def to(self, *args: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    def to(
+        self, *args: Any, device: Any = None, dtype: Any = None, copy: bool = False, non_blocking: bool = False
+    ) -> Tensor:
         """This tensor with another device and/or dtype; itself where nothing changes (unless ``copy``).
 
         ``to("cuda")``, ``to(numbanet.float64)``, ``to("cpu", numbanet.float64)``, ``to(other_tensor)``. Differentiable.
@@ -339,11 +346,11 @@ class Tensor(Variable):
                 device, dtype = arg.device, arg.dtype
             elif isinstance(arg, Device) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
                 device = arg
-            elif isinstance(arg, bool):
-                non_blocking = arg
-            elif arg is not None:
+            elif arg is not None and not isinstance(arg, bool):  # a bool in this place is non_blocking: without effect
                 dtype = arg
-        return _F.to(self, None if device is None else as_device(device), None if dtype is None else dtypes.as_dtype(dtype), copy)
+        return _F.to(
+            self, None if device is None else as_device(device), None if dtype is None else dtypes.as_dtype(dtype), copy
+        )
 
     def cpu(self) -> Tensor:
         """This tensor on the CPU."""
@@ -489,12 +496,12 @@ class Tensor(Variable):
         _F.setitem(self, index, value)
 
     @property
-    def T(self) -> Tensor:  # noqa: N802
+    def T(self) -> Tensor:
         """The tensor with its dimensions in reverse order."""
         return _F.permute(self, tuple(range(self.ndim - 1, -1, -1)))
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802
+    def mT(self) -> Tensor:
         """The tensor with its last two dimensions exchanged."""
         return _F.transpose(self, -2, -1)
 
@@ -528,16 +535,133 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 # The methods that only pass on to the function of the same name.
-METHODS = """
-abs add all amax amin any argmax argmin bmm broadcast_to ceil chunk clamp clip clone contiguous cos
-div divide dot eq equal erf exp expand expand_as expm1 fill_ flatten floor floor_divide gather ge gt isfinite isinf isnan
-le log log1p logical_and logical_not logical_or logical_xor logsumexp log_softmax lt masked_fill matmul max maximum mean min
-minimum mm movedim mul multiply narrow ne neg norm outer permute pow prod ravel reciprocal relu remainder repeat reshape round
-rsqrt select sigmoid sign sin softmax split sqrt square squeeze std sub subtract sum t tanh tile transpose unbind unflatten unsqueeze
-var view view_as where swapaxes flip
-add_ sub_ mul_ div_ pow_ copy_ zero_ fill_ relu_ sigmoid_ tanh_ exp_ log_ sqrt_ neg_ abs_ clamp_ clamp_min clamp_max masked_fill_
-uniform_ normal_ random_ bernoulli_ index_select
-""".split()
+METHODS = [
+    "abs",
+    "add",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "bmm",
+    "broadcast_to",
+    "ceil",
+    "chunk",
+    "clamp",
+    "clip",
+    "clone",
+    "contiguous",
+    "cos",
+    "div",
+    "divide",
+    "dot",
+    "eq",
+    "equal",
+    "erf",
+    "exp",
+    "expand",
+    "expand_as",
+    "expm1",
+    "fill_",
+    "flatten",
+    "floor",
+    "floor_divide",
+    "gather",
+    "ge",
+    "gt",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "log",
+    "log1p",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "log_softmax",
+    "lt",
+    "masked_fill",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mm",
+    "movedim",
+    "mul",
+    "multiply",
+    "narrow",
+    "ne",
+    "neg",
+    "norm",
+    "outer",
+    "permute",
+    "pow",
+    "prod",
+    "ravel",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "repeat",
+    "reshape",
+    "round",
+    "rsqrt",
+    "select",
+    "sigmoid",
+    "sign",
+    "sin",
+    "softmax",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "std",
+    "sub",
+    "subtract",
+    "sum",
+    "t",
+    "tanh",
+    "tile",
+    "transpose",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "var",
+    "view",
+    "view_as",
+    "where",
+    "swapaxes",
+    "flip",
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+    "pow_",
+    "copy_",
+    "zero_",
+    "fill_",
+    "relu_",
+    "sigmoid_",
+    "tanh_",
+    "exp_",
+    "log_",
+    "sqrt_",
+    "neg_",
+    "abs_",
+    "clamp_",
+    "clamp_min",
+    "clamp_max",
+    "masked_fill_",
+    "uniform_",
+    "normal_",
+    "random_",
+    "bernoulli_",
+    "index_select",
+]
 for _name in METHODS:
     setattr(Tensor, _name, _method(_name))
 
@@ -772,16 +896,26 @@ def randn(
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers with the shape, dtype and device of another tensor."""
-    return rand(tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return rand(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Normal random numbers with the shape, dtype and device of another tensor."""
-    return randn(tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return randn(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None, device: Any = None
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
 ) -> Tensor:
     """Random ints from low (included) to high (excluded): ``randint(10, (2, 3))`` or ``randint(0, 10, (2, 3))``."""
     if size is None or not isinstance(high, int | np.integer):
@@ -810,7 +944,9 @@ def operands(name: str, *values: Any) -> list[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
             if device is not None and value.device != device:
-                raise RuntimeError(f"{name}: tensors on {device} and on {value.device}; move them to one device with .to()")
+                raise RuntimeError(
+                    f"{name}: tensors on {device} and on {value.device}; move them to one device with .to()"
+                )
             device = value.device
             ranks.append((value.dtype, 2 if value._array.ndim else 1))
         elif isinstance(value, bool | int | float | np.generic):
@@ -829,4 +965,3 @@ def operands(name: str, *values: Any) -> list[Tensor]:
         elif value.dtype != dtype:
             made[position] = value.to(dtype=dtype)
     return made
-

@@ -6,6 +6,7 @@ OpenMP is asked for first. OpenMP does not survive a fork: data loaders use thre
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 
@@ -34,7 +35,7 @@ def _wait_briefly() -> None:
         return
     os.environ["GOMP_SPINCOUNT"] = str(_SPINS)
     try:
-        from numba.np.ufunc import omppool  # noqa: F401 - libgomp reads the setting when it is loaded
+        importlib.import_module("numba.np.ufunc.omppool")  # libgomp reads the setting when it is loaded
     except ImportError:
         pass  # no OpenMP here
     finally:
@@ -77,6 +78,7 @@ def threading_layer() -> str:
     layer = numba.threading_layer()
     if layer == "workqueue":
         warnings.warn(
-            "numba found neither OpenMP nor TBB and uses its slow work queue; install libgomp (or pip install tbb)", stacklevel=2
+            "numba found neither OpenMP nor TBB and uses its slow work queue; install libgomp (or pip install tbb)",
+            stacklevel=2,
         )
     return layer

@@ -70,7 +70,11 @@ def check_op(
         if floating:
             library.autograd.backward(floating, starts)
         grads = [tensors[i].grad for i in where] if floating else []
-        return [np.asarray(o.detach().numpy()) for o in outputs], [None if g is None else g.numpy() for g in grads], cotangents
+        return (
+            [np.asarray(o.detach().numpy()) for o in outputs],
+            [None if g is None else g.numpy() for g in grads],
+            cotangents,
+        )
 
     values, grads, cotangents = run(numbanet, ours, [a.copy() for a in arrays], None)
     for forms in zip(*[layouts(a) for a in arrays if a.ndim] or [[]], strict=True):
@@ -94,7 +98,9 @@ def check_op(
         check_gradient(ours, arrays, where, cotangents)
 
 
-def check_gradient(ours: Callable[..., Any], arrays: Sequence[np.ndarray], where: Sequence[int], cotangents: Any) -> None:
+def check_gradient(
+    ours: Callable[..., Any], arrays: Sequence[np.ndarray], where: Sequence[int], cotangents: Any
+) -> None:
     """Float64 gradients against central differences along a random direction."""
     rng = np.random.default_rng(1)
     inputs = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
@@ -117,4 +123,6 @@ def check_gradient(ours: Callable[..., Any], arrays: Sequence[np.ndarray], where
     analytic = sum(float((tensors[i].grad.numpy() * directions[i]).sum()) for i in where if tensors[i].grad is not None)
     step = 1e-6
     numeric = (value(step) - value(-step)) / (2 * step)
-    assert abs(analytic - numeric) <= 1e-6 + 1e-5 * abs(numeric), f"backward gives {analytic}, finite differences {numeric}"
+    assert abs(analytic - numeric) <= 1e-6 + 1e-5 * abs(numeric), (
+        f"backward gives {analytic}, finite differences {numeric}"
+    )

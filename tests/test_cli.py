@@ -129,7 +129,10 @@ def test_evaluate_agrees_with_training(trained, capsys):
         expected = list(csv.DictReader(file))[-1]
     assert run("evaluate", str(trained / "last.safetensors"), "--sample", "--confusion") == 0
     said = capsys.readouterr().out
-    assert f"1,000 test images: loss {float(expected['test_loss']):.3f}, test acc {float(expected['test_acc']):.4f}" in said
+    assert (
+        f"1,000 test images: loss {float(expected['test_loss']):.3f}, test acc {float(expected['test_acc']):.4f}"
+        in said
+    )
     table = [line.split()[-11:-1] for line in said.splitlines()[2:]]
     assert np.array(table, int).sum(axis=1).tolist() == [100] * 10
 
@@ -173,7 +176,16 @@ def test_warmup(capsys):
 def test_doctor_works_everywhere(capsys, monkeypatch, tmp_path):
     assert run("doctor") == 0
     said = capsys.readouterr().out
-    for word in ("numbanet ", "numba ", "processor", "vectors of", "threading layer", "kernel cache", "FashionMNIST", "cuda"):
+    for word in (
+        "numbanet ",
+        "numba ",
+        "processor",
+        "vectors of",
+        "threading layer",
+        "kernel cache",
+        "FashionMNIST",
+        "cuda",
+    ):
         assert word in said
     from numbanet import devices
 

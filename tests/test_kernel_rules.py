@@ -76,7 +76,9 @@ def test_options_of_the_compiler_stand_in_one_file():
                 name = ast.unparse(call.func if call else decorator)
                 if name in ("njit", "numba.njit", "numba.jit", "jit", "cuda.jit") and call and call.args:
                     wrong.append(f"{file.name}:{node.lineno}: a signature in @{name}")
-                if name in ("njit", "numba.njit") and not any(k.arg == "inline" for k in (call.keywords if call else [])):
+                if name in ("njit", "numba.njit") and not any(
+                    k.arg == "inline" for k in (call.keywords if call else [])
+                ):
                     wrong.append(f"{file.name}:{node.lineno}: @{name} where kernel.jit is meant")
     assert not wrong, "\n".join(wrong)
 
@@ -134,7 +136,9 @@ def test_every_cuda_kernel_is_listed_for_assembling(file):
 # --------------------------------------------------------------------------------------------------------- importing
 
 
-def python(code: str, *, cwd: Path | None = None, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str, *, cwd: Path | None = None, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh process, without simulator or assembling unless asked for."""
     kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_ENABLE_CUDASIM", "NUMBANET_CUDA_ASSEMBLE")}
     path = str(cwd or PACKAGE.parent)

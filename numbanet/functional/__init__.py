@@ -4,14 +4,14 @@ Each file has the public function (documentation, checks) and right under it its
 backward.
 """
 
-from numbanet.functional.activation import *  # noqa: F403
-from numbanet.functional.arithmetic import *  # noqa: F403
-from numbanet.functional.conv import *  # noqa: F403
-from numbanet.functional.dropout import *  # noqa: F403
-from numbanet.functional.indexing import *  # noqa: F403
-from numbanet.functional.linear import *  # noqa: F403
-from numbanet.functional.loss import *  # noqa: F403
-from numbanet.functional.normalization import *  # noqa: F403
-from numbanet.functional.pooling import *  # noqa: F403
-from numbanet.functional.reduction import *  # noqa: F403
-from numbanet.functional.shape import *  # noqa: F403
+from numbanet.functional.activation import *
+from numbanet.functional.arithmetic import *
+from numbanet.functional.conv import *
+from numbanet.functional.dropout import *
+from numbanet.functional.indexing import *
+from numbanet.functional.linear import *
+from numbanet.functional.loss import *
+from numbanet.functional.normalization import *
+from numbanet.functional.pooling import *
+from numbanet.functional.reduction import *
+from numbanet.functional.shape import *

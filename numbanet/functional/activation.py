@@ -159,7 +159,9 @@ def _softmax_arguments(name: str, input: Any, dim: int | None, dtype: Any) -> tu
     if dtype is not None and isinstance(input, Tensor):
         input = input.to(dtype=dtype)
     if isinstance(input, Tensor) and input.dtype.kind != "f":
-        raise NotImplementedError(f"{name}: expected input of a floating dtype, got {input.dtype}; convert it or pass dtype=")
+        raise NotImplementedError(
+            f"{name}: expected input of a floating dtype, got {input.dtype}; convert it or pass dtype="
+        )
     shapes.check_floating(name, input=input)
     if dim is None:
         dim = 0 if input.ndim in (0, 1, 3) else 1

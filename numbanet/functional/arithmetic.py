@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from numbanet import devices
-from numbanet import dtypes
+from numbanet import devices, dtypes
 from numbanet.autograd import Function
 from numbanet.functional import inplace
 from numbanet.kernels import elementwise
@@ -19,11 +18,69 @@ from numbanet.shapes import broadcast_shapes
 from numbanet.tensor import Tensor, operands, wrap
 
 __all__ = [
-    "abs", "abs_", "absolute", "add", "add_", "ceil", "clamp", "clamp_", "clamp_max", "clamp_min", "clip", "cos", "div", "div_",
-    "divide", "eq", "equal", "erf", "exp", "exp_", "floor", "floor_divide", "ge", "gt", "isfinite", "isinf", "isnan", "le", "log",
-    "log1p", "log_", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul", "mul_",
-    "multiply", "ne", "neg", "neg_", "negative", "pow", "pow_", "reciprocal", "remainder", "round", "rsqrt", "sign", "sin",
-    "sqrt", "sqrt_", "square", "sub", "sub_", "subtract", "where", "expm1", "allclose", "isclose",
+    "abs",
+    "abs_",
+    "absolute",
+    "add",
+    "add_",
+    "allclose",
+    "ceil",
+    "clamp",
+    "clamp_",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "cos",
+    "div",
+    "div_",
+    "divide",
+    "eq",
+    "equal",
+    "erf",
+    "exp",
+    "exp_",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "ge",
+    "gt",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "log",
+    "log1p",
+    "log_",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "lt",
+    "maximum",
+    "minimum",
+    "mul",
+    "mul_",
+    "multiply",
+    "ne",
+    "neg",
+    "neg_",
+    "negative",
+    "pow",
+    "pow_",
+    "reciprocal",
+    "remainder",
+    "round",
+    "rsqrt",
+    "sign",
+    "sin",
+    "sqrt",
+    "sqrt_",
+    "square",
+    "sub",
+    "sub_",
+    "subtract",
+    "where",
 ]  # fmt: skip
 
 
@@ -87,7 +144,9 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         other = mul(other, alpha)
     a, b = operands("sub", input, other)
     if a.dtype == dtypes.bool:
-        raise RuntimeError("sub: subtracting bool tensors is not defined; use logical_xor, or convert to a number dtype")
+        raise RuntimeError(
+            "sub: subtracting bool tensors is not defined; use logical_xor, or convert to a number dtype"
+        )
     return Sub.apply(a, b, None)
 
 
@@ -100,7 +159,11 @@ class Sub(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.needs_input_grad[:2]
-        return unbroadcast(grad, ctx.shapes[0]) if a else None, unbroadcast(neg(grad), ctx.shapes[1]) if b else None, None
+        return (
+            unbroadcast(grad, ctx.shapes[0]) if a else None,
+            unbroadcast(neg(grad), ctx.shapes[1]) if b else None,
+            None,
+        )
 
 
 def mul(input: Any, other: Any) -> Tensor:
@@ -194,7 +257,9 @@ class Pow(Function):
             grad_a = unbroadcast(where(b == 0, 0.0, grad * b * Pow.apply(a, b - 1, None)), a._array.shape)
         if ctx.needs_input_grad[1]:  # a^b log a, and 0 where a = 0 and b >= 0
             zero = logical_and(a == 0, b >= 0)
-            grad_b = unbroadcast(where(zero, 0.0, grad * Pow.apply(a, b, None) * log(where(zero, 1.0, a))), b._array.shape)
+            grad_b = unbroadcast(
+                where(zero, 0.0, grad * Pow.apply(a, b, None) * log(where(zero, 1.0, a))), b._array.shape
+            )
         return grad_a, grad_b, None
 
 
@@ -304,13 +369,17 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         TypeError: if the condition is not a bool tensor.
     """
     if not isinstance(condition, Tensor) or condition.dtype != dtypes.bool:
-        raise TypeError(f"where: condition must be a bool tensor, got {getattr(condition, 'dtype', type(condition).__name__)}")
+        raise TypeError(
+            f"where: condition must be a bool tensor, got {getattr(condition, 'dtype', type(condition).__name__)}"
+        )
     a, b = operands("where", input, other)
     if condition.device != a.device:
         if a.ndim == 0 and b.ndim == 0 and not isinstance(input, Tensor) and not isinstance(other, Tensor):
             a, b = a.to(condition.device), b.to(condition.device)
         else:
-            raise RuntimeError(f"where: condition is on {condition.device}, the values on {a.device}; move them with .to()")
+            raise RuntimeError(
+                f"where: condition is on {condition.device}, the values on {a.device}; move them with .to()"
+            )
     shape = broadcast_shapes("where", condition._array.shape, a._array.shape, b._array.shape)
     return Where.apply(condition.expand(shape), a.expand(shape), b.expand(shape))
 
@@ -496,12 +565,16 @@ def _differentiable(name: str, kernel: Any, doc: str, derivative: Any) -> Any:
 
 
 log: Any = _differentiable("log", elementwise.log, "The natural logarithm.", lambda x: reciprocal(x))
-log1p: Any = _differentiable("log1p", elementwise.log1p, "``log(1 + input)``, accurate near 0.", lambda x: reciprocal(x + 1))
+log1p: Any = _differentiable(
+    "log1p", elementwise.log1p, "``log(1 + input)``, accurate near 0.", lambda x: reciprocal(x + 1)
+)
 expm1: Any = _differentiable("expm1", elementwise.expm1, "``exp(input) - 1``, accurate near 0.", lambda x: exp(x))
 sin: Any = _differentiable("sin", elementwise.sin, "The sine.", lambda x: cos(x))
 cos: Any = _differentiable("cos", elementwise.cos, "The cosine.", lambda x: neg(sin(x)))
 rsqrt: Any = _differentiable("rsqrt", elementwise.rsqrt, "``1 / sqrt(input)``.", lambda x: rsqrt(x) / x * -0.5)
-reciprocal: Any = _differentiable("reciprocal", elementwise.reciprocal, "``1 / input``.", lambda x: neg(reciprocal(square(x))))
+reciprocal: Any = _differentiable(
+    "reciprocal", elementwise.reciprocal, "``1 / input``.", lambda x: neg(reciprocal(square(x)))
+)
 erf: Any = _differentiable(
     "erf", elementwise.erf_, "The error function.", lambda x: exp(neg(square(x))) * (2 / np.sqrt(np.pi)).item()
 )

@@ -108,7 +108,9 @@ class Conv2dGradInputFunction(Function):
         dy, weight = ctx.saved_tensors
         needs_dy, needs_weight = ctx.needs_input_grad[:2]
         grad_dy = Conv2dFunction.apply(ddx, weight, None, dy._array.shape, ctx.geometry) if needs_dy else None
-        grad_weight = Conv2dGradWeightFunction.apply(dy, ddx, weight._array.shape, ctx.geometry) if needs_weight else None
+        grad_weight = (
+            Conv2dGradWeightFunction.apply(dy, ddx, weight._array.shape, ctx.geometry) if needs_weight else None
+        )
         return grad_dy, grad_weight, None, None
 
 

@@ -171,7 +171,9 @@ class Put(Function):
             x._array[index] = value._array
         except (IndexError, ValueError) as error:
             kind = IndexError if isinstance(error, IndexError) else RuntimeError
-            raise kind(f"index: {error} (tensor of shape {x._array.shape}, value of shape {value._array.shape})") from None
+            raise kind(
+                f"index: {error} (tensor of shape {x._array.shape}, value of shape {value._array.shape})"
+            ) from None
         return wrap(x._array)
 
     @staticmethod
@@ -198,7 +200,9 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if index.ndim != input.ndim or any(
         i > s for d, (i, s) in enumerate(zip(index.shape, input.shape, strict=True)) if d != dim
     ):
-        raise RuntimeError(f"gather: index of shape {tuple(index.shape)} does not fit input {tuple(input.shape)} along dim={dim}")
+        raise RuntimeError(
+            f"gather: index of shape {tuple(index.shape)} does not fit input {tuple(input.shape)} along dim={dim}"
+        )
     grid = list(np.ogrid[tuple(slice(0, s) for s in index.shape)])
     grid[dim] = devices.to_host(index._array)
     if grid[dim].size and (grid[dim].min() < 0 or grid[dim].max() >= input.shape[dim]):

@@ -207,7 +207,9 @@ def _shapes_of(name: str, a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, .
 def _multiply(name: str, a: Tensor, b: Tensor) -> Tensor:
     """(M, K) (K, N), or batches of them, where a batch of 1 broadcasts."""
     if a.dtype != b.dtype:
-        raise RuntimeError(f"{name}: expected tensors of one dtype, got {a.dtype} and {b.dtype}; convert one of them with .to()")
+        raise RuntimeError(
+            f"{name}: expected tensors of one dtype, got {a.dtype} and {b.dtype}; convert one of them with .to()"
+        )
     if a.dtype.kind != "f":  # by way of float64, which is exact to 2**53
         wanted = a.dtype if a.dtype != dtypes.bool else dtypes.int64
         return MatmulFunction.apply(a.to(dtypes.float64), b.to(dtypes.float64), False, False).to(wanted)

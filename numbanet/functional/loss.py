@@ -146,7 +146,12 @@ def _cross_entropy_of_probabilities(
 
 
 def _weighted_nll(
-    log_p: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float = 0.0
+    log_p: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """The loss of log-probabilities by tensor operations: with class weights, smoothing, or dimensions after C."""
     dim = 1 if log_p.ndim > 1 else 0

@@ -66,7 +66,9 @@ def batch_norm(
     if training:
         if (running_mean is None) != (running_var is None):
             raise RuntimeError("batch_norm: running_mean and running_var belong together; pass both or neither")
-        return BatchNormTrainFunction.apply(input, weight, bias, running_mean, running_var, strip, float(momentum), float(eps))
+        return BatchNormTrainFunction.apply(
+            input, weight, bias, running_mean, running_var, strip, float(momentum), float(eps)
+        )
     if running_mean is None or running_var is None:
         raise RuntimeError("batch_norm: running_mean and running_var are needed unless training=True")
     return BatchNormEvalFunction.apply(input, weight, bias, running_mean, running_var, strip, float(eps))
@@ -145,7 +147,8 @@ def _grads(ctx: Any, x: Tensor) -> tuple[Array, Array, Array]:
     """Arrays for dx, dweight and dbias, of shape (0,) where the latter are not wanted."""
     dtype, device, channels = x.dtype, x.device, ctx.strip[1]
     dweight, dbias = [
-        devices.empty((channels,), dtype, device) if need else no_bias(dtype, device) for need in ctx.needs_input_grad[1:3]
+        devices.empty((channels,), dtype, device) if need else no_bias(dtype, device)
+        for need in ctx.needs_input_grad[1:3]
     ]
     return devices.empty(x._array.shape, dtype, device), dweight, dbias
 
@@ -154,7 +157,9 @@ def _wanted(ctx: Any, *arrays: Array) -> tuple[Tensor | None, ...]:
     return tuple([wrap(a) if need else None for a, need in zip(arrays, ctx.needs_input_grad, strict=False)])
 
 
-def _update_running(running_mean: Tensor, running_var: Tensor, mean: Any, var: Any, momentum: float, count: int) -> None:
+def _update_running(
+    running_mean: Tensor, running_var: Tensor, mean: Any, var: Any, momentum: float, count: int
+) -> None:
     """Update the running statistics in place (they may be any views)."""
     targets = [devices.contiguous(t._array) for t in (running_mean, running_var)]
     kernels.batch_norm_update_running(targets[0], targets[1], mean, var, momentum, count)

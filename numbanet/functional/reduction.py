@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbanet import devices
-from numbanet import dtypes
+from numbanet import devices, dtypes
 from numbanet.autograd import Function
 from numbanet.functional.arithmetic import _floating, eq, exp, isfinite, log, ne, sqrt, where
 from numbanet.functional.arithmetic import abs as absolute
@@ -23,8 +22,23 @@ from numbanet.shapes import normalize_dim, normalize_dims
 from numbanet.tensor import Tensor, wrap
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var",
-    "var_mean", "Extreme",
+    "Extreme",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "norm",
+    "prod",
+    "std",
+    "sum",
+    "var",
+    "var_mean",
 ]  # fmt: skip
 
 Dims = int | Sequence[int] | None
@@ -157,7 +171,9 @@ def _extreme(name: str, kernel: Any, input: Tensor, dim: Any, keepdim: bool) -> 
 
 def _check_not_empty(name: str, input: Tensor, dims: tuple[int, ...]) -> None:
     if input.ndim and 0 in [input._array.shape[d] for d in dims]:
-        raise IndexError(f"{name}: expected at least one element along {dims}, got a tensor of shape {tuple(input.shape)}")
+        raise IndexError(
+            f"{name}: expected at least one element along {dims}, got a tensor of shape {tuple(input.shape)}"
+        )
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:

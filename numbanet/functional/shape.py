@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from numbanet import devices
-from numbanet import dtypes
+from numbanet import devices, dtypes
 from numbanet.autograd import Function
 from numbanet.functional import inplace
 from numbanet.functional.arithmetic import clone, unbroadcast, where
@@ -24,10 +23,51 @@ from numbanet.shapes import broadcast_shapes, normalize_dim, shape_argument
 from numbanet.tensor import Tensor, tensor, wrap
 
 __all__ = [
-    "bernoulli_", "broadcast_tensors", "broadcast_to", "cat", "chunk", "clone", "concat", "concatenate", "contiguous", "copy_",
-    "expand", "expand_as", "fill_", "flatten", "flip", "hstack", "masked_fill", "masked_fill_", "movedim", "narrow", "normal_",
-    "numel", "permute", "random_", "ravel", "repeat", "reshape", "select", "split", "squeeze", "stack", "swapaxes", "t", "tile",
-    "to", "transpose", "unbind", "unflatten", "uniform_", "unsqueeze", "view", "view_as", "vstack", "zero_", "one_hot",
+    "bernoulli_",
+    "broadcast_tensors",
+    "broadcast_to",
+    "cat",
+    "chunk",
+    "clone",
+    "concat",
+    "concatenate",
+    "contiguous",
+    "copy_",
+    "expand",
+    "expand_as",
+    "fill_",
+    "flatten",
+    "flip",
+    "hstack",
+    "masked_fill",
+    "masked_fill_",
+    "movedim",
+    "narrow",
+    "normal_",
+    "numel",
+    "one_hot",
+    "permute",
+    "random_",
+    "ravel",
+    "repeat",
+    "reshape",
+    "select",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "t",
+    "tile",
+    "to",
+    "transpose",
+    "unbind",
+    "unflatten",
+    "uniform_",
+    "unsqueeze",
+    "view",
+    "view_as",
+    "vstack",
+    "zero_",
 ]  # fmt: skip
 
 
@@ -162,7 +202,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     """
     order = tuple(normalize_dim("permute", d, input.ndim) for d in shape_argument(dims))
     if sorted(order) != list(range(input.ndim)):
-        raise RuntimeError(f"permute: dims {order} do not name each of the {input.ndim} dimensions once (input {tuple(input.shape)})")
+        raise RuntimeError(
+            f"permute: dims {order} do not name each of the {input.ndim} dimensions once (input {tuple(input.shape)})"
+        )
     return Permute.apply(input, order)
 
 
@@ -223,11 +265,15 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     wanted = shape_argument(sizes)
     shape = input._array.shape
     extra = len(wanted) - len(shape)
-    full = tuple(
-        (shape[i - extra] if i >= extra else size) if size == -1 else size for i, size in enumerate(wanted)
-    )
-    if extra < 0 or any(s < 0 for s in full) or any(s not in (1, f) for s, f in zip(shape, full[max(extra, 0) :], strict=False)):
-        raise RuntimeError(f"expand: a tensor of shape {tuple(shape)} cannot be expanded to {wanted}; only sizes of 1 can grow")
+    full = tuple((shape[i - extra] if i >= extra else size) if size == -1 else size for i, size in enumerate(wanted))
+    if (
+        extra < 0
+        or any(s < 0 for s in full)
+        or any(s not in (1, f) for s, f in zip(shape, full[max(extra, 0) :], strict=False))
+    ):
+        raise RuntimeError(
+            f"expand: a tensor of shape {tuple(shape)} cannot be expanded to {wanted}; only sizes of 1 can grow"
+        )
     return input if full == shape else Expand.apply(input, full)
 
 
@@ -342,9 +388,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
         shape = x._array.shape
         if len(shape) != len(first) or shape[:dim] + shape[dim + 1 :] != first[:dim] + first[dim + 1 :]:
             listing = ", ".join(str(tuple(k.shape)) for k in kept)
-            raise RuntimeError(f"cat: element {position} of shape {shape} does not fit {first} along dim={dim} (all: {listing})")
+            raise RuntimeError(
+                f"cat: element {position} of shape {shape} does not fit {first} along dim={dim} (all: {listing})"
+            )
         if x.device != kept[0].device:
-            raise RuntimeError(f"cat: tensors on {kept[0].device} and on {x.device}; move them to one device with .to()")
+            raise RuntimeError(
+                f"cat: tensors on {kept[0].device} and on {x.device}; move them to one device with .to()"
+            )
     dtype = kept[0].dtype
     for x in kept[1:]:
         dtype = dtypes.promote_types(dtype, x.dtype)
@@ -413,11 +463,15 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """
     times = shape_argument(repeats)
     if len(times) < input.ndim or any(n < 0 for n in times):
-        raise RuntimeError(f"repeat: expected at least {input.ndim} non-negative repeats for shape {tuple(input.shape)}, got {times}")
+        raise RuntimeError(
+            f"repeat: expected at least {input.ndim} non-negative repeats for shape {tuple(input.shape)}, got {times}"
+        )
     shape = (1,) * (len(times) - input.ndim) + input._array.shape
     interleaved = tuple(s for size in shape for s in (1, size))
     widened = tuple(s for n, size in zip(times, shape, strict=True) for s in (n, size))
-    return reshape(expand(reshape(input, interleaved), widened), tuple(n * s for n, s in zip(times, shape, strict=True)))
+    return reshape(
+        expand(reshape(input, interleaved), widened), tuple(n * s for n, s in zip(times, shape, strict=True))
+    )
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:

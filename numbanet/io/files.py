@@ -95,7 +95,9 @@ def load(path: Any, map_location: Any = None) -> Any:
         described = json.loads(text)
         version = described["version"]
         if version > _VERSION:
-            raise ValueError(f"{name}: written by a newer numbanet (format {version}, this one reads up to {_VERSION}): update")
+            raise ValueError(
+                f"{name}: written by a newer numbanet (format {version}, this one reads up to {_VERSION}): update"
+            )
         return _decode(described["structure"], arrays, tensor)
     except (KeyError, TypeError, IndexError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
@@ -139,7 +141,9 @@ class _Writer:
     def _key(self, key: Any, path: str) -> Any:
         if key is None or isinstance(key, bool | str | int | float | np.generic):
             return self.encode(key, path)
-        raise TypeError(f"save: a dict at {path or 'the top'!r} has a key of type {type(key).__name__}; use strings or numbers")
+        raise TypeError(
+            f"save: a dict at {path or 'the top'!r} has a key of type {type(key).__name__}; use strings or numbers"
+        )
 
     def _store(self, array: Any, path: str) -> str:
         if id(array) in self._names:
@@ -194,13 +198,17 @@ def _parse(name: str, payload: bytes) -> tuple[dict[str, np.ndarray], dict[str, 
     if len(payload) < 8 or length > 100_000_000 or payload[8:9] not in (b"{", b""):
         raise ValueError(f"{name}: not a file of numbanet.save, nor any other safetensors file ({len(payload)} bytes)")
     if len(payload) < 8 + length:
-        raise ValueError(f"{name}: truncated: its header should have {length} bytes, the file ends after {len(payload) - 8} of them")
+        raise ValueError(
+            f"{name}: truncated: its header should have {length} bytes, the file ends after {len(payload) - 8} of them"
+        )
     try:
         arrays = from_bytes(payload)
     except SafetensorError as error:
         raise ValueError(f"{name}: truncated or damaged safetensors file of {len(payload)} bytes ({error})") from None
     except (KeyError, TypeError) as error:  # NumPy has no bfloat16, for one
-        raise ValueError(f"{name}: holds a tensor of a type that NumPy does not have ({error}); convert it to float32") from None
+        raise ValueError(
+            f"{name}: holds a tensor of a type that NumPy does not have ({error}); convert it to float32"
+        ) from None
     metadata = json.loads(payload[8 : 8 + length]).get("__metadata__", {})
     # The library's arrays look into the file's bytes, which nobody may change.
     return {key: np.array(array) for key, array in arrays.items()}, metadata

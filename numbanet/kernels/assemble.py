@@ -166,7 +166,9 @@ def main(arguments: list[str]) -> int:
         return 0
     print(f"{'kernel':58} {'registers':>9} {'shared':>7} {'stack':>6} {'spills':>6} {'f64':>4} {'bytes':>7}")
     for r in results:
-        print(f"{r.module + '.' + r.name:58} {r.registers:9} {r.shared:7} {r.stack:6} {r.spills:6} {r.f64:4} {r.code:7}")
+        print(
+            f"{r.module + '.' + r.name:58} {r.registers:9} {r.shared:7} {r.stack:6} {r.spills:6} {r.f64:4} {r.code:7}"
+        )
     return 0
 
 

@@ -79,7 +79,9 @@ class Kernel:
                     raise TypeError(f"{self.name}: arrays of {floating} and {argument.dtype} in one call")
                 floating = argument.dtype
         if on_cpu and on_cuda:
-            raise RuntimeError(f"{self.name}: arrays on cpu and on cuda in one call; move them to one device with .to()")
+            raise RuntimeError(
+                f"{self.name}: arrays on cpu and on cuda in one call; move them to one device with .to()"
+            )
         twin = self.cuda if on_cuda else self.cpu
         if twin is None:
             raise NotImplementedError(f"{self.name}: this kernel has no {'cuda' if on_cuda else 'cpu'} twin yet")
@@ -126,7 +128,9 @@ def cache_folder() -> Path:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     features = llvm.get_host_cpu_features().flatten()
-    digest.update(repr((numba.__version__, llvmlite.__version__, sys.version, llvm.get_host_cpu_name(), features)).encode())
+    digest.update(
+        repr((numba.__version__, llvmlite.__version__, sys.version, llvm.get_host_cpu_name(), features)).encode()
+    )
     return user_cache_folder() / "kernels" / digest.hexdigest()[:16]
 
 
@@ -173,7 +177,9 @@ class _KernelCache(_Cache):
         closure = [cell.cell_contents for cell in cells]
         key = (str(signature), codegen.magic_tuple(), self._function.__code__.co_code)
         digest = hashlib.sha256(repr(key).encode() + (serialize.dumps(closure) if closure else b""))
-        name = f"{self._function.__module__}.{self._function.__qualname__}".replace("<locals>", "").replace("<lambda>", "")
+        name = f"{self._function.__module__}.{self._function.__qualname__}".replace("<locals>", "").replace(
+            "<lambda>", ""
+        )
         return cache_folder() / f"{name}-{digest.hexdigest()[:24]}.nbc"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

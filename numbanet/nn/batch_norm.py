@@ -101,7 +101,9 @@ class BatchNorm1d(_BatchNorm):
 
     def _check_input(self, input: Tensor) -> None:
         if input.ndim not in (2, 3):
-            raise ValueError(f"BatchNorm1d: expected 2D or 3D input (got {input.ndim}D input of shape {tuple(input.shape)})")
+            raise ValueError(
+                f"BatchNorm1d: expected 2D or 3D input (got {input.ndim}D input of shape {tuple(input.shape)})"
+            )
 
 
 class BatchNorm2d(_BatchNorm):

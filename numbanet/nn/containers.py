@@ -155,7 +155,9 @@ class ModuleList(_Numbered):
             else:
                 runs.append((position, position, text))
         return [
-            f"({first}): {_indented(text)}" if first == last else f"({first}-{last}): {_indented(f'{last - first + 1} x {text}')}"
+            f"({first}): {_indented(text)}"
+            if first == last
+            else f"({first}-{last}): {_indented(f'{last - first + 1} x {text}')}"
             for first, last, text in runs
         ]
 

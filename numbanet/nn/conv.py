@@ -55,9 +55,13 @@ class Conv2d(Module):
         if groups <= 0:
             raise ValueError(f"Conv2d: groups must be a positive integer, got {groups}")
         if in_channels % groups:
-            raise ValueError(f"Conv2d: in_channels must be divisible by groups, got in_channels={in_channels}, groups={groups}")
+            raise ValueError(
+                f"Conv2d: in_channels must be divisible by groups, got in_channels={in_channels}, groups={groups}"
+            )
         if out_channels % groups:
-            raise ValueError(f"Conv2d: out_channels must be divisible by groups, got out_channels={out_channels}, groups={groups}")
+            raise ValueError(
+                f"Conv2d: out_channels must be divisible by groups, got out_channels={out_channels}, groups={groups}"
+            )
         if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
             raise ValueError(
                 f"Conv2d: padding_mode must be one of 'zeros', 'reflect', 'replicate', 'circular', got {padding_mode!r}"
@@ -70,7 +74,9 @@ class Conv2d(Module):
             if padding not in ("same", "valid"):
                 raise ValueError(f"Conv2d: invalid padding string {padding!r}, should be 'valid' or 'same'")
             if padding == "same" and self.stride != (1, 1):
-                raise ValueError(f"Conv2d: padding='same' is not supported for strided convolutions, got stride {self.stride}")
+                raise ValueError(
+                    f"Conv2d: padding='same' is not supported for strided convolutions, got stride {self.stride}"
+                )
             self.padding: Any = padding
         else:
             self.padding = shapes.pair("Conv2d", padding, "padding")

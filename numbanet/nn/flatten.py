@@ -31,8 +31,12 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
         if not isinstance(dim, int):
-            raise TypeError(f"Unflatten: expected dim of type int, got {type(dim).__name__} (dimension names are not supported)")
-        if not isinstance(unflattened_size, tuple | list) or not all(isinstance(size, int) for size in unflattened_size):
+            raise TypeError(
+                f"Unflatten: expected dim of type int, got {type(dim).__name__} (dimension names are not supported)"
+            )
+        if not isinstance(unflattened_size, tuple | list) or not all(
+            isinstance(size, int) for size in unflattened_size
+        ):
             raise TypeError(f"Unflatten: unflattened_size must be a tuple of ints, got {unflattened_size!r}")
         self.dim, self.unflattened_size = dim, unflattened_size
 

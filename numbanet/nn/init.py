@@ -57,7 +57,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
             raise ValueError(f"calculate_gain: negative_slope {param!r} is not a valid number")
         return math.sqrt(2.0 / (1 + param**2))
     if nonlinearity not in _GAINS:
-        raise ValueError(f"calculate_gain: unsupported nonlinearity {nonlinearity!r}, expected one of {[*_GAINS, 'leaky_relu']}")
+        raise ValueError(
+            f"calculate_gain: unsupported nonlinearity {nonlinearity!r}, expected one of {[*_GAINS, 'leaky_relu']}"
+        )
     return _GAINS[nonlinearity]
 
 
@@ -89,7 +91,12 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator | None = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Fill with normally distributed numbers, those outside [a, b] drawn again."""
     if a >= b:
@@ -243,7 +250,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     Reference: A. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks" (2013).
     """
     if tensor.ndim < 2:
-        raise ValueError(f"orthogonal_: only tensors with 2 or more dimensions are supported, got shape {tuple(tensor.shape)}")
+        raise ValueError(
+            f"orthogonal_: only tensors with 2 or more dimensions are supported, got shape {tuple(tensor.shape)}"
+        )
     if tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]

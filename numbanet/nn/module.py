@@ -198,7 +198,9 @@ class Module:
             raise KeyError(f"attribute '{name}' already exists")
         if param is not None:
             if not isinstance(param, Parameter):
-                raise TypeError(f"cannot assign a {type(param).__name__} to parameter '{name}': expected an nn.Parameter or None")
+                raise TypeError(
+                    f"cannot assign a {type(param).__name__} to parameter '{name}': expected an nn.Parameter or None"
+                )
             if param.grad_fn is not None:
                 raise ValueError(
                     f"cannot assign a tensor with a grad_fn to parameter '{name}': parameters are leaves; compute it in forward()"
@@ -209,7 +211,9 @@ class Module:
         """Keep a submodule under a name, which becomes an attribute."""
         self._require_init(name, "modules")
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{module!r} ({type(module).__name__}) is not a Module subclass; it was to become child '{name}'")
+            raise TypeError(
+                f"{module!r} ({type(module).__name__}) is not a Module subclass; it was to become child '{name}'"
+            )
         self._check_name(name, "module")
         if hasattr(self, name) and name not in self._modules:
             raise KeyError(f"attribute '{name}' already exists")
@@ -314,7 +318,9 @@ class Module:
 
     # ----------------------------------------------------------------------------------------------- the state
 
-    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> OrderedDict[str, Any]:
         """Parameters and persistent buffers by dotted names, outside the graph but sharing memory.
 
         Args:
@@ -338,7 +344,9 @@ class Module:
                 state[name] = value
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy values into parameters and buffers by name.
 
         Args:
@@ -374,7 +382,9 @@ class Module:
             if isinstance(value, np.ndarray):
                 value = from_numpy(value)
             if not isinstance(value, Tensor):
-                problems.append(f'While copying the parameter named "{key}", expected a Tensor but received {type(value)}. ')
+                problems.append(
+                    f'While copying the parameter named "{key}", expected a Tensor but received {type(value)}. '
+                )
                 continue
             if tuple(value.shape) == (1,) and tuple(current.shape) == ():  # as old PyTorch files have it
                 value = value.reshape(())
@@ -463,7 +473,9 @@ class Module:
         for argument in args:
             if isinstance(argument, Tensor):
                 device, dtype = argument.device, argument.dtype
-            elif (isinstance(argument, Device | int) and not isinstance(argument, bool)) or (isinstance(argument, str) and argument.partition(":")[0] in ("cpu", "cuda")):
+            elif (isinstance(argument, Device | int) and not isinstance(argument, bool)) or (
+                isinstance(argument, str) and argument.partition(":")[0] in ("cpu", "cuda")
+            ):
                 device = argument
             elif argument is not None and not isinstance(argument, bool):
                 dtype = argument

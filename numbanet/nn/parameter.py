@@ -25,7 +25,9 @@ class Parameter(Tensor):
         if data is None:
             data = empty(0)
         if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}; make one with numbanet.tensor(...)")
+            raise TypeError(
+                f"Parameter: expected a Tensor, got {type(data).__name__}; make one with numbanet.tensor(...)"
+            )
         self._array = data._array
         data._share_changes(self)
         self.requires_grad_(requires_grad)

@@ -35,7 +35,9 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{position}] when resuming an optimizer")
+                raise KeyError(
+                    f"param 'initial_lr' is not specified in param_groups[{position}] when resuming an optimizer"
+                )
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._warned = False
@@ -87,7 +89,10 @@ class LambdaLR(LRScheduler):
     """The first rate times ``lr_lambda(epoch)``: one function, or one for each group."""
 
     def __init__(
-        self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]], last_epoch: int = -1
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+        last_epoch: int = -1,
     ) -> None:
         count = len(optimizer.param_groups)
         self.lr_lambdas: list[Callable[[int], float]]
@@ -117,7 +122,9 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """Times ``gamma`` at each of the epochs ``milestones`` (one that stands twice counts twice)."""
 
-    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -187,6 +194,7 @@ class CosineAnnealingLR(LRScheduler):
         here, before = self._height(self.last_epoch), self._height(self.last_epoch - 1)
         return [
             # Scaling what is there keeps other schedules' factors; from the valley's floor there is nothing to scale.
-            self.eta_min + ((group["lr"] - self.eta_min) * here / before if before > 1e-12 else (base - self.eta_min) * here)
+            self.eta_min
+            + ((group["lr"] - self.eta_min) * here / before if before > 1e-12 else (base - self.eta_min) * here)
             for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True)
         ]

@@ -56,9 +56,13 @@ class Optimizer:
         """``params`` as a list, refusing what users pass by mistake."""
         name = type(self).__name__
         if isinstance(params, Tensor):
-            raise TypeError(f"{name}: params must be an iterable of tensors or dicts, got a single Tensor; write [tensor]")
+            raise TypeError(
+                f"{name}: params must be an iterable of tensors or dicts, got a single Tensor; write [tensor]"
+            )
         if isinstance(params, dict | set | frozenset | str):
-            raise TypeError(f"{name}: params must be an ordered iterable of tensors or dicts, got {type(params).__name__}")
+            raise TypeError(
+                f"{name}: params must be an ordered iterable of tensors or dicts, got {type(params).__name__}"
+            )
         if callable(params) and hasattr(params, "__self__"):
             raise TypeError(
                 f"{name}: params is the method {params.__name__!r} itself, not what it returns; "
@@ -69,7 +73,9 @@ class Optimizer:
         try:
             return list(params)
         except TypeError:
-            raise TypeError(f"{name}: params must be an iterable of tensors or dicts, got {type(params).__name__}") from None
+            raise TypeError(
+                f"{name}: params must be an iterable of tensors or dicts, got {type(params).__name__}"
+            ) from None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Optimise more parameters: a dict with ``"params"`` and the options that differ from the defaults."""
@@ -91,9 +97,13 @@ class Optimizer:
         parameters = [entry[1] for entry in named] or entries
         for parameter in parameters:
             if not isinstance(parameter, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(parameter).__name__}")
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is {type(parameter).__name__}"
+                )
             if not parameter.is_leaf:
-                raise ValueError(f"can't optimize a non-leaf Tensor (shape {tuple(parameter.shape)}, {parameter.grad_fn!r})")
+                raise ValueError(
+                    f"can't optimize a non-leaf Tensor (shape {tuple(parameter.shape)}, {parameter.grad_fn!r})"
+                )
             if parameter.dtype.kind != "f":
                 raise ValueError(f"can't optimize a Tensor of dtype {parameter.dtype}: it has no gradient")
         if len(set(map(id, parameters))) != len(parameters):
@@ -205,7 +215,8 @@ class Optimizer:
             for parameter in group["params"]:
                 numbers.setdefault(id(parameter), len(numbers))
             groups.append(
-                {k: v for k, v in group.items() if k != "params"} | {"params": [numbers[id(p)] for p in group["params"]]}
+                {k: v for k, v in group.items() if k != "params"}
+                | {"params": [numbers[id(p)] for p in group["params"]]}
             )
         state = {numbers[id(p)]: dict(values) for p, values in self.state.items() if id(p) in numbers and values}
         return {"state": dict(sorted(state.items())), "param_groups": groups}
@@ -238,7 +249,10 @@ class Optimizer:
                 raise ValueError(f"loaded state dict has a state for parameter {number}, which stands in no group")
             state[by_number[number]] = self._loaded(number, by_number[number], values)
         groups = [
-            {**group, **deepcopy({k: v for k, v in saved.items() if k != "params" and (k in group or k == "initial_lr")})}
+            {
+                **group,
+                **deepcopy({k: v for k, v in saved.items() if k != "params" and (k in group or k == "initial_lr")}),
+            }
             for group, saved in zip(self.param_groups, saved_groups, strict=True)
         ]
         for group in groups:
@@ -296,4 +310,3 @@ def in_range(name: str, value: Any, low: float = 0.0, high: float = float("inf")
     """Refuse an option outside [low, high); NaN too."""
     if not low <= value < high:
         raise ValueError(f"Invalid {name}: {value}")
-

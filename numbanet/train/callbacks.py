@@ -106,7 +106,11 @@ class EpochPrinter(Callback):
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, Any]) -> None:
         width = len(str(self._epochs))
-        parts = [f"epoch {row['epoch']:>{width}}/{self._epochs}", f"loss {row['loss']:.3f}", f"train acc {row['train_acc']:.3f}"]
+        parts = [
+            f"epoch {row['epoch']:>{width}}/{self._epochs}",
+            f"loss {row['loss']:.3f}",
+            f"train acc {row['train_acc']:.3f}",
+        ]
         if "test_acc" in row:
             parts.append(f"test acc {row['test_acc']:.3f}")
         parts.append(f"{row['images_per_second']:,.0f} images/s")

@@ -13,6 +13,7 @@ from numbanet import nn, optim
 from numbanet.autograd import no_grad
 from numbanet.data import load_data_fashion_mnist
 from numbanet.devices import Device, cuda_is_available
+from numbanet.tensor import Tensor, zeros
 from numbanet.train.history import History
 from numbanet.train.metrics import Accumulator, count_correct
 
@@ -20,6 +21,7 @@ __all__ = [
     "Accumulator",
     "Timer",
     "accuracy",
+    "corr2d",
     "evaluate_accuracy",
     "evaluate_accuracy_gpu",
     "load_data_fashion_mnist",
@@ -76,6 +78,20 @@ def try_all_gpus() -> list[Device]:
     while (device := try_gpu(len(found))).type == "cuda":
         found.append(device)
     return found or [Device("cpu")]
+
+
+def corr2d(X: Tensor, K: Tensor) -> Tensor:
+    """The 2-D cross-correlation of an image (H, W) with a kernel (KH, KW), loop by loop, as the notes write it.
+
+    Returns:
+        Shape (H - KH + 1, W - KW + 1).
+    """
+    h, w = K.shape
+    Y = zeros((X.shape[0] - h + 1, X.shape[1] - w + 1))
+    for i in range(Y.shape[0]):
+        for j in range(Y.shape[1]):
+            Y[i, j] = (X[i : i + h, j : j + w] * K).sum()
+    return Y
 
 
 def accuracy(y_hat: Any, y: Any) -> float:

@@ -211,7 +211,9 @@ class Trainer:
                 "rate usually helps; check the inputs for nan too"
             ) from None
         if not self._sums.images:
-            raise ValueError("fit: the training loader gave no batch (is the dataset smaller than a batch, with drop_last?)")
+            raise ValueError(
+                "fit: the training loader gave no batch (is the dataset smaller than a batch, with drop_last?)"
+            )
         seconds = time.perf_counter() - start
         row: dict[str, Any] = {"epoch": epoch, "loss": loss, "train_acc": train_acc}
         if test_loader is not None:

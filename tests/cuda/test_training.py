@@ -107,7 +107,12 @@ def test_lenet_step_equals_the_cpus():
 
 def test_lenet_with_batch_norm_and_momentum_equals_the_cpus():
     net = small_lenet_bn()
-    check_steps(net, random(1, 4, 1, 6, 6), np.array([0, 1, 2, 3]), lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01))
+    check_steps(
+        net,
+        random(1, 4, 1, 6, 6),
+        np.array([0, 1, 2, 3]),
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    )
 
 
 def test_adam_equals_the_cpus():

@@ -89,7 +89,9 @@ def test_activation_of_integers():
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-@pytest.mark.parametrize("shape, dim", [((5,), 0), ((4, 10), 1), ((4, 10), 0), ((2, 3, 4, 5), 1), ((2, 3, 4), -1), ((), 0), ((3, 1), 1)])
+@pytest.mark.parametrize(
+    "shape, dim", [((5,), 0), ((4, 10), 1), ((4, 10), 0), ((2, 3, 4, 5), 1), ((2, 3, 4), -1), ((), 0), ((3, 1), 1)]
+)
 def test_softmax(name, shape, dim):
     x = np.asarray(draw(*shape) * 4, np.float32)
     check_op(lambda x: getattr(F, name)(x, dim), None if torch is None else lambda x: getattr(torch, name)(x, dim), [x])

@@ -34,7 +34,12 @@ def test_binary(name, shapes):
 @pytest.mark.parametrize("name", ["exp", "sqrt", "log", "log1p", "expm1", "sin", "cos", "rsqrt", "reciprocal", "erf", "square",
                                   "abs", "neg", "sign", "floor", "ceil", "round"])  # fmt: skip
 def test_unary(name):
-    check_op(getattr(F, name), torch and getattr(torch, name), [positive(3, 5)], numeric=name not in ("floor", "ceil", "round"))
+    check_op(
+        getattr(F, name),
+        torch and getattr(torch, name),
+        [positive(3, 5)],
+        numeric=name not in ("floor", "ceil", "round"),
+    )
 
 
 def test_pow():
@@ -49,7 +54,14 @@ def test_pow():
 
 def test_numbers_on_either_side():
     x = normal(2, 3)
-    for f in (lambda t: 1 + t, lambda t: 2 - t, lambda t: 3 * t, lambda t: t / 2, lambda t: 1 / (t * t + 1), lambda t: -t):
+    for f in (
+        lambda t: 1 + t,
+        lambda t: 2 - t,
+        lambda t: 3 * t,
+        lambda t: t / 2,
+        lambda t: 1 / (t * t + 1),
+        lambda t: -t,
+    ):
         check_op(f, f, [x])
 
 
@@ -68,7 +80,9 @@ def test_comparisons(name):
     a, b = rng.integers(0, 3, (4, 5)), rng.integers(0, 3, (5,))
     expected = {"eq": a == b, "ne": a != b, "lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b}[name]
     for dtype in (np.int64, np.float32):
-        assert_close(getattr(F, name)(numbanet.from_numpy(a.astype(dtype)), numbanet.from_numpy(b.astype(dtype))), expected)
+        assert_close(
+            getattr(F, name)(numbanet.from_numpy(a.astype(dtype)), numbanet.from_numpy(b.astype(dtype))), expected
+        )
     assert_close(getattr(numbanet.from_numpy(a), f"__{name}__")(1),
                  {"eq": a == 1, "ne": a != 1, "lt": a < 1, "le": a <= 1, "gt": a > 1, "ge": a >= 1}[name])  # fmt: skip
 
@@ -84,7 +98,9 @@ def test_integer_division_rules():
         x // 0
     with pytest.raises(RuntimeError, match="integer division by zero"):
         x % numbanet.tensor([1, 0, 1, 1])
-    check_op(lambda a, b: a % b, lambda a, b: a % b, [np.array([5.5, -5.5], np.float32), np.array([2.0, 3.0], np.float32)])
+    check_op(
+        lambda a, b: a % b, lambda a, b: a % b, [np.array([5.5, -5.5], np.float32), np.array([2.0, 3.0], np.float32)]
+    )
 
 
 @pytest.mark.skipif(torch is None, reason="compares with PyTorch")
@@ -197,7 +213,13 @@ def test_nan_and_infinity_keep_their_meaning():
 
 
 def test_double_backward():
-    for f in (lambda x: x * x * x, lambda x: (x * 2).exp(), lambda x: x.log() / x, lambda x: x**1.5, lambda x: x.sqrt() + x.sin()):
+    for f in (
+        lambda x: x * x * x,
+        lambda x: (x * 2).exp(),
+        lambda x: x.log() / x,
+        lambda x: x**1.5,
+        lambda x: x.sqrt() + x.sin(),
+    ):
         x = numbanet.tensor(positive(3).astype(np.float64), requires_grad=True)
 
         def first(x, f=f):

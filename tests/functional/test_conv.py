@@ -49,7 +49,9 @@ def test_conv2d_pads_by_name(padding, kernel, dilation):
 
 
 def test_conv2d_takes_an_image_without_a_batch():
-    check_op(lambda *a: F.conv2d(*a, padding=1), theirs(padding=1), [draw(3, 6, 5), draw(4, 3, 3, 3), draw(4)], atol=1e-4)
+    check_op(
+        lambda *a: F.conv2d(*a, padding=1), theirs(padding=1), [draw(3, 6, 5), draw(4, 3, 3, 3), draw(4)], atol=1e-4
+    )
 
 
 def test_conv2d_of_an_empty_batch_has_zero_weight_gradients():
@@ -78,7 +80,9 @@ def test_conv2d_can_be_differentiated_twice(stride, dilation, groups):
 
 def test_conv2d_bias_gradient_can_be_differentiated_twice():
     x, w, b = [numbanet.tensor(rng.standard_normal(s), requires_grad=True) for s in ((1, 1, 3, 3), (2, 1, 2, 2), (2,))]
-    assert autograd.gradcheck(lambda x, w, b: autograd.grad((F.conv2d(x, w, b) ** 3).sum(), [x, w, b], create_graph=True), (x, w, b))
+    assert autograd.gradcheck(
+        lambda x, w, b: autograd.grad((F.conv2d(x, w, b) ** 3).sum(), [x, w, b], create_graph=True), (x, w, b)
+    )
 
 
 MISFITS = [

@@ -27,7 +27,9 @@ def test_linear_takes_a_vector_as_weight():
 
 
 def test_linear_can_be_differentiated_twice():
-    x, w, b, dy = [numbanet.tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 3, 4), (5, 4), (5,), (2, 3, 5))]
+    x, w, b, dy = [
+        numbanet.tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 3, 4), (5, 4), (5,), (2, 3, 5))
+    ]
     assert autograd.gradcheck(
         lambda x, w, b, dy: autograd.grad(F.linear(x, w, b) ** 2, [x, w, b], dy, create_graph=True), (x, w, b, dy)
     )
@@ -45,7 +47,10 @@ def test_matmul_broadcasts(a, b):
     check_op(F.matmul, None if torch is None else torch.matmul, [draw(*a), draw(*b)])
 
 
-@pytest.mark.parametrize("a, b", [((2, 3), (3, 4)), ((1, 2, 3), (4, 3, 2)), ((4, 2, 3), (1, 3, 2)), ((3,), (3, 2)), ((2, 1, 2, 3), (2, 3, 2))])
+@pytest.mark.parametrize(
+    "a, b",
+    [((2, 3), (3, 4)), ((1, 2, 3), (4, 3, 2)), ((4, 2, 3), (1, 3, 2)), ((3,), (3, 2)), ((2, 1, 2, 3), (2, 3, 2))],
+)
 def test_matmul_can_be_differentiated_twice(a, b):
     x, y = [numbanet.tensor(rng.standard_normal(s), requires_grad=True) for s in (a, b)]
     assert autograd.gradcheck(lambda x, y: autograd.grad(((x @ y) ** 2).sum(), [x, y], create_graph=True), (x, y))
@@ -58,7 +63,9 @@ def test_matmul_reads_transposed_views_in_place():
     check_op(lambda x, y: x.mT @ y.mT, None if torch is None else lambda x, y: x.mT @ y.mT, [x, y])
 
 
-@pytest.mark.parametrize("a, b", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 2, 3), (0, 3, 2)), ((4, 2, 0), (4, 0, 2))])
+@pytest.mark.parametrize(
+    "a, b", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 2, 3), (0, 3, 2)), ((4, 2, 0), (4, 0, 2))]
+)
 def test_matmul_of_nothing(a, b):
     x, y = numbanet.zeros(a, requires_grad=True), numbanet.zeros(b, requires_grad=True)
     product = x @ y
@@ -69,7 +76,13 @@ def test_matmul_of_nothing(a, b):
 
 
 def test_the_named_products():
-    pairs = [("mm", (2, 3), (3, 4)), ("bmm", (5, 2, 3), (5, 3, 4)), ("mv", (2, 3), (3,)), ("dot", (3,), (3,)), ("outer", (2,), (3,))]
+    pairs = [
+        ("mm", (2, 3), (3, 4)),
+        ("bmm", (5, 2, 3), (5, 3, 4)),
+        ("mv", (2, 3), (3,)),
+        ("dot", (3,), (3,)),
+        ("outer", (2,), (3,)),
+    ]
     for name, a, b in pairs:
         check_op(getattr(F, name), None if torch is None else getattr(torch, name), [draw(*a), draw(*b)])
 

@@ -61,14 +61,18 @@ def test_cross_entropy_of_probabilities(shape, weighted):
     p = rng.random(shape).astype(np.float32)
     for reduction, smoothing in itertools.product(["mean", "sum", "none"], [0.0, 0.2]):
         tensors = {"target": p} | ({"weight": np.abs(draw(5)) + 0.1} if weighted else {})
-        check_op(*both("cross_entropy", tensors, reduction=reduction, label_smoothing=smoothing), [draw(*shape)], atol=1e-4)
+        check_op(
+            *both("cross_entropy", tensors, reduction=reduction, label_smoothing=smoothing), [draw(*shape)], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("shape, targets", SHAPES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_nll_loss(shape, targets, weighted):
     for reduction in ("mean", "sum", "none"):
-        tensors = {"target": np.asarray(rng.integers(0, 5, targets))} | ({"weight": np.abs(draw(5)) + 0.1} if weighted else {})
+        tensors = {"target": np.asarray(rng.integers(0, 5, targets))} | (
+            {"weight": np.abs(draw(5)) + 0.1} if weighted else {}
+        )
         check_op(*both("nll_loss", tensors, reduction=reduction), [draw(*shape)])
 
 
@@ -79,8 +83,12 @@ def test_regression_losses(name, reduction):
     check_op(lambda x, y: getattr(F, name)(x, y, reduction=reduction), theirs, [draw(3, 4), draw(3, 4)])
     weight = np.abs(draw(3, 4))
     expected = weight * (np.abs if name == "l1_loss" else np.square)(np.float32(3))
-    loss = getattr(F, name)(numbanet.full((3, 4), 3.0), numbanet.zeros(3, 4), reduction=reduction, weight=numbanet.from_numpy(weight))
-    assert_close(loss, {"mean": expected.sum() / weight.sum(), "sum": expected.sum(), "none": expected}[reduction], rtol=1e-4)
+    loss = getattr(F, name)(
+        numbanet.full((3, 4), 3.0), numbanet.zeros(3, 4), reduction=reduction, weight=numbanet.from_numpy(weight)
+    )
+    assert_close(
+        loss, {"mean": expected.sum() / weight.sum(), "sum": expected.sum(), "none": expected}[reduction], rtol=1e-4
+    )
 
 
 def test_cross_entropy_of_large_logits_does_not_overflow():

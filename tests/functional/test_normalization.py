@@ -87,13 +87,18 @@ def test_batch_norm_can_be_differentiated_twice(training, shape):
 
 def test_batch_norm_names_what_does_not_fit():
     x = numbanet.zeros(2, 3, 4, 4)
-    with pytest.raises(RuntimeError, match=r"batch_norm: expected weight of shape \(3,\) for input \(2, 3, 4, 4\) with C=3 channels, got \(4,\)"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"batch_norm: expected weight of shape \(3,\) for input \(2, 3, 4, 4\) with C=3 channels, got \(4,\)",
+    ):
         F.batch_norm(x, None, None, numbanet.ones(4), training=True)
     with pytest.raises(RuntimeError, match=r"expected running_var of shape \(3,\)"):
         F.batch_norm(x, numbanet.zeros(3), numbanet.zeros(2))
     with pytest.raises(RuntimeError, match="batch_norm: running_mean and running_var are needed unless training=True"):
         F.batch_norm(x, None, None)
-    with pytest.raises(ValueError, match=r"batch_norm: expected more than 1 value per channel when training, got input \(1, 3, 1, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"batch_norm: expected more than 1 value per channel when training, got input \(1, 3, 1, 1\)"
+    ):
         F.batch_norm(numbanet.zeros(1, 3, 1, 1), None, None, training=True)
     with pytest.raises(RuntimeError, match=r"batch_norm: expected input of shape \(N, C, ...\), got \(3,\)"):
         F.batch_norm(numbanet.zeros(3), None, None, training=True)

@@ -29,14 +29,26 @@ WINDOWS = [(2, None, 0), (3, 2, 1), ((3, 2), (1, 2), (1, 0)), (2, 3, 1), (1, 1, 
 @pytest.mark.parametrize("dilation, ceil_mode", list(itertools.product([1, (2, 1)], [False, True])))
 def test_max_pool2d(window, dilation, ceil_mode):
     kernel, stride, padding = window
-    options = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+    options = {
+        "kernel_size": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "ceil_mode": ceil_mode,
+    }
     x = distinct(2, 3, 9, 8)
     check_op(lambda x: F.max_pool2d(x, **options), theirs("max_pool2d", **options), [x])
-    check_op(lambda x: F.max_pool2d(x, return_indices=True, **options), theirs("max_pool2d", return_indices=True, **options), [x])
+    check_op(
+        lambda x: F.max_pool2d(x, return_indices=True, **options),
+        theirs("max_pool2d", return_indices=True, **options),
+        [x],
+    )
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("ceil_mode, count_include_pad, divisor", list(itertools.product([False, True], [False, True], [None, 3])))
+@pytest.mark.parametrize(
+    "ceil_mode, count_include_pad, divisor", list(itertools.product([False, True], [False, True], [None, 3]))
+)
 def test_avg_pool2d(window, ceil_mode, count_include_pad, divisor):
     kernel, stride, padding = window
     options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode,
@@ -50,13 +62,17 @@ def test_adaptive_pooling(name, size):
     x = distinct(2, 3, 9, 8)
     check_op(lambda x: getattr(F, name)(x, size), theirs(name, output_size=size), [x], atol=1e-4)
     if name == "adaptive_max_pool2d":
-        check_op(lambda x: F.adaptive_max_pool2d(x, size, True), theirs(name, output_size=size, return_indices=True), [x])
+        check_op(
+            lambda x: F.adaptive_max_pool2d(x, size, True), theirs(name, output_size=size, return_indices=True), [x]
+        )
 
 
 def test_pooling_takes_images_without_a_batch():
     x = distinct(3, 6, 5)
     check_op(lambda x: F.max_pool2d(x, 2), theirs("max_pool2d", kernel_size=2), [x])
-    check_op(lambda x: F.max_pool2d(x, 2, return_indices=True), theirs("max_pool2d", kernel_size=2, return_indices=True), [x])
+    check_op(
+        lambda x: F.max_pool2d(x, 2, return_indices=True), theirs("max_pool2d", kernel_size=2, return_indices=True), [x]
+    )
     check_op(lambda x: F.avg_pool2d(x, 2), theirs("avg_pool2d", kernel_size=2), [x])
     check_op(lambda x: F.adaptive_avg_pool2d(x, 2), theirs("adaptive_avg_pool2d", output_size=2), [x])
     check_op(lambda x: F.adaptive_max_pool2d(x, 2), theirs("adaptive_max_pool2d", output_size=2), [x])

@@ -123,7 +123,12 @@ def test_files_of_other_programs_are_flat_dicts(tmp_path):
 
 
 def test_names_that_collide_are_kept_apart():
-    obj = {"a.b": numbanet.ones(1), "a": {"b": numbanet.zeros(1)}, "__metadata__": numbanet.ones(2), "": numbanet.ones(3)}
+    obj = {
+        "a.b": numbanet.ones(1),
+        "a": {"b": numbanet.zeros(1)},
+        "__metadata__": numbanet.ones(2),
+        "": numbanet.ones(3),
+    }
     assert same(round_trip(obj), obj)
 
 

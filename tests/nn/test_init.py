@@ -54,7 +54,11 @@ def test_trunc_normal_keeps_its_bounds_also_in_the_tail():
 
 def test_constants_and_special_matrices():
     t = numbanet.empty(3, 4)
-    assert (init.constant_(t, 2.5).numpy() == 2.5).all() and (init.ones_(t).numpy() == 1).all() and (init.zeros_(t).numpy() == 0).all()
+    assert (
+        (init.constant_(t, 2.5).numpy() == 2.5).all()
+        and (init.ones_(t).numpy() == 1).all()
+        and (init.zeros_(t).numpy() == 0).all()
+    )
     assert_close(init.eye_(t), np.eye(3, 4, dtype=np.float32))
     x = numbanet.randn(2, 4, 5, 5)
     weight = init.dirac_(numbanet.empty(4, 4, 3, 3))
@@ -81,7 +85,14 @@ def test_parameters_are_filled_in_place_and_stay_leaves():
 
 def test_generators_and_seeds_decide_the_numbers():
     a, b = numbanet.empty(5, 5), numbanet.empty(5, 5)
-    for fill in (init.uniform_, init.normal_, init.trunc_normal_, init.xavier_uniform_, init.kaiming_normal_, init.orthogonal_):
+    for fill in (
+        init.uniform_,
+        init.normal_,
+        init.trunc_normal_,
+        init.xavier_uniform_,
+        init.kaiming_normal_,
+        init.orthogonal_,
+    ):
         fill(a, generator=numbanet.Generator().manual_seed(4))
         fill(b, generator=numbanet.Generator().manual_seed(4))
         assert_close(a, b)

@@ -48,7 +48,10 @@ LAYERS = [
     ("Sequential(Conv2d(1, 2, 3), ReLU(), Sequential(Flatten(), Linear(8, 2)))", (1, 1, 4, 4)),
     ("Sequential()", (1, 2)),
     ("Sequential(ReLU(), ReLU())", (1, 2)),
-    ("ModuleList([Linear(2, 2), Linear(2, 2), Linear(2, 2), ReLU(), Sequential(Tanh(), Tanh()), Sequential(Tanh(), Tanh())])", None),
+    (
+        "ModuleList([Linear(2, 2), Linear(2, 2), Linear(2, 2), ReLU(), Sequential(Tanh(), Tanh()), Sequential(Tanh(), Tanh())])",
+        None,
+    ),
     ("ModuleDict({'a': Linear(1, 1), 'b': ModuleList()})", None),
     ("CrossEntropyLoss()", None),
     ("MSELoss()", None),
@@ -75,7 +78,9 @@ def pair_of(source):
 def test_layer_is_pytorchs(source, shape):
     ours, theirs = pair_of(source)
     assert repr(ours) == repr(theirs)
-    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {k: tuple(v.shape) for k, v in theirs.state_dict().items()}
+    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {
+        k: tuple(v.shape) for k, v in theirs.state_dict().items()
+    }
     assert list(ours.state_dict()) == list(theirs.state_dict())
     if shape is None:
         return
@@ -137,7 +142,11 @@ def test_the_seed_decides_the_first_weights():
 
 
 def test_layers_take_a_dtype():
-    for layer in (nn.Conv2d(1, 2, 3, dtype=numbanet.float64), nn.Linear(2, 3, dtype=numbanet.float64), nn.BatchNorm2d(2, dtype=numbanet.float64)):
+    for layer in (
+        nn.Conv2d(1, 2, 3, dtype=numbanet.float64),
+        nn.Linear(2, 3, dtype=numbanet.float64),
+        nn.BatchNorm2d(2, dtype=numbanet.float64),
+    ):
         assert all(p.dtype == numbanet.float64 for p in layer.parameters())
 
 
@@ -156,7 +165,11 @@ def test_batch_norm_averages_all_batches_alike_without_momentum():
     assert layer.num_batches_tracked.item() == 3
     assert_close(layer.running_mean, np.mean([b.mean(0) for b in batches], axis=0), rtol=1e-4)
     layer.reset_running_stats()
-    assert layer.running_mean.tolist() == [0, 0] and layer.running_var.tolist() == [1, 1] and layer.num_batches_tracked.item() == 0
+    assert (
+        layer.running_mean.tolist() == [0, 0]
+        and layer.running_var.tolist() == [1, 1]
+        and layer.num_batches_tracked.item() == 0
+    )
 
 
 def test_dropout_layer_drops_in_training_only():
@@ -168,7 +181,11 @@ def test_dropout_layer_drops_in_training_only():
 @pytest.mark.torch
 @pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 def test_losses_keep_their_options():
-    x, target, weight = rng.standard_normal((4, 3)).astype(np.float32), np.array([0, 2, 1, -7]), np.array([1, 2, 0.5], np.float32)
+    x, target, weight = (
+        rng.standard_normal((4, 3)).astype(np.float32),
+        np.array([0, 2, 1, -7]),
+        np.array([1, 2, 0.5], np.float32),
+    )
     options = {"ignore_index": -7, "reduction": "sum", "label_smoothing": 0.1}
     a = nn.CrossEntropyLoss(numbanet.from_numpy(weight), **options)(numbanet.from_numpy(x), numbanet.from_numpy(target))
     b = torch.nn.CrossEntropyLoss(torch.from_numpy(weight), **options)(torch.from_numpy(x), torch.from_numpy(target))
@@ -183,7 +200,9 @@ def test_losses_keep_their_options():
 
 def test_a_small_network_learns():
     numbanet.manual_seed(1)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 2))
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 2)
+    )
     x = numbanet.randn(32, 1, 8, 8)
     target = (x.mean((1, 2, 3)) > 0).long()
     loss_of = nn.CrossEntropyLoss()

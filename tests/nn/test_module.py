@@ -98,7 +98,12 @@ def test_state_dict_shares_memory_with_the_module():
 def test_load_state_dict_reports_everything_that_does_not_fit():
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     before = net.state_dict()["0.bias"].numpy().copy()
-    state = {"0.weight": numbanet.zeros(3, 5), "0.bias": numbanet.ones(3), "1.weight": numbanet.zeros(1, 3), "extra": numbanet.zeros(1)}
+    state = {
+        "0.weight": numbanet.zeros(3, 5),
+        "0.bias": numbanet.ones(3),
+        "1.weight": numbanet.zeros(1, 3),
+        "extra": numbanet.zeros(1),
+    }
     with pytest.raises(RuntimeError) as error:
         net.load_state_dict(state)
     assert str(error.value) == (
@@ -124,7 +129,9 @@ def test_load_state_dict_takes_numpy_arrays_and_can_assign():
     layer.load_state_dict({"weight": weight, "bias": np.zeros(1, np.float32)})
     assert layer.weight.dtype == numbanet.float32 and layer.weight.tolist() == [[1.0, 2.0]]
     layer.load_state_dict({"weight": numbanet.from_numpy(weight), "bias": numbanet.zeros(1)}, assign=True)
-    assert layer.weight.dtype == numbanet.float64 and isinstance(layer.weight, nn.Parameter) and layer.weight.requires_grad
+    assert (
+        layer.weight.dtype == numbanet.float64 and isinstance(layer.weight, nn.Parameter) and layer.weight.requires_grad
+    )
 
 
 def test_train_eval_apply_and_gradient_switches():
@@ -283,7 +290,10 @@ def test_assigning_before_init_says_what_to_do():
             self.part = part
             super().__init__()
 
-    with pytest.raises(AttributeError, match=r"cannot assign modules before Module.__init__\(\) call: call super\(\).__init__\(\) first in Hasty"):
+    with pytest.raises(
+        AttributeError,
+        match=r"cannot assign modules before Module.__init__\(\) call: call super\(\).__init__\(\) first in Hasty",
+    ):
         Hasty(nn.ReLU())
     with pytest.raises(AttributeError, match="cannot assign parameters before"):
         Hasty(nn.Parameter(numbanet.ones(1)))
@@ -291,7 +301,9 @@ def test_assigning_before_init_says_what_to_do():
 
 def test_unknown_attributes_name_the_nearest():
     net = Net()
-    with pytest.raises(AttributeError, match=r"'Net' object has no attribute 'paramters'. Did you mean: 'parameters'\?"):
+    with pytest.raises(
+        AttributeError, match=r"'Net' object has no attribute 'paramters'. Did you mean: 'parameters'\?"
+    ):
         net.paramters()
     with pytest.raises(AttributeError, match=r"'Net' object has no attribute 'frist'. Did you mean: 'first'\?"):
         net.frist  # noqa: B018
@@ -312,12 +324,20 @@ def test_a_misnamed_forward_is_explained():
 @pytest.mark.parametrize(
     "act, error, message",
     [
-        (lambda b: setattr(b, "scale", numbanet.ones(4)), TypeError, "cannot assign a Tensor as parameter 'scale' of Block"),
+        (
+            lambda b: setattr(b, "scale", numbanet.ones(4)),
+            TypeError,
+            "cannot assign a Tensor as parameter 'scale' of Block",
+        ),
         (lambda b: setattr(b, "fc", 3), TypeError, "cannot assign a int as child module 'fc' of Block"),
         (lambda b: setattr(b, "seen", 3), TypeError, "cannot assign a int as buffer 'seen' of Block"),
         (lambda b: b.register_parameter("w", numbanet.ones(1)), TypeError, "expected an nn.Parameter or None"),
-        (lambda b: b.register_parameter("fc", nn.Parameter(numbanet.ones(1))), KeyError, "attribute 'fc' already exists"),
-        (lambda b: b.register_parameter("a.b", None), KeyError, "contain \".\", got: a.b"),
+        (
+            lambda b: b.register_parameter("fc", nn.Parameter(numbanet.ones(1))),
+            KeyError,
+            "attribute 'fc' already exists",
+        ),
+        (lambda b: b.register_parameter("a.b", None), KeyError, 'contain ".", got: a.b'),
         (lambda b: b.register_buffer("", None), KeyError, "be empty string"),
         (lambda b: b.register_buffer(3, None), TypeError, "buffer name should be a string, got int"),
         (lambda b: b.register_buffer("x", [1]), TypeError, "cannot assign a list to buffer 'x'"),

@@ -31,7 +31,10 @@ def test_clip_grad_norm(max_norm, norm_type, norm):
         theirs.grad = torch.tensor([3.0, -4.0])
         ours = nn.Parameter(numbanet.zeros(2))
         ours.grad = numbanet.tensor([3.0, -4.0])
-        assert_close(nn.utils.clip_grad_norm_(ours, max_norm, norm_type), torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type))
+        assert_close(
+            nn.utils.clip_grad_norm_(ours, max_norm, norm_type),
+            torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type),
+        )
         assert_close(ours.grad, theirs.grad)
 
 

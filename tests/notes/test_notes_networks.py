@@ -49,7 +49,9 @@ def _batches(framework, train, count, size):
     make = numbanet.from_numpy if framework == "numbanet" else __import__("torch").from_numpy
     pixels = (images[: count * size, None] / 255).astype(np.float32)
     targets = labels[: count * size].astype(np.int64)
-    return [(make(pixels[i : i + size].copy()), make(targets[i : i + size].copy())) for i in range(0, count * size, size)]
+    return [
+        (make(pixels[i : i + size].copy()), make(targets[i : i + size].copy())) for i in range(0, count * size, size)
+    ]
 
 
 def _train(framework, model, batches, epochs, lr):
@@ -58,7 +60,10 @@ def _train(framework, model, batches, epochs, lr):
     if model:
         notes.run(*model)
     notes.names.update(
-        train_iter=_batches(framework, True, batches, 64), test_iter=_batches(framework, False, 2, 100), num_epochs=epochs, lr=lr
+        train_iter=_batches(framework, True, batches, 64),
+        test_iter=_batches(framework, False, 2, 100),
+        num_epochs=epochs,
+        lr=lr,
     )
     return notes
 
@@ -139,7 +144,9 @@ def test_batch_norm_from_scratch(framework):
         close(layer(X).numpy(), (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * variance + 1e-5), atol=1e-4)
     dense = notes["BatchNorm"](3, num_dims=2)
     flat = torch.tensor(random(3, 6, 3))
-    close(dense(flat).detach().numpy(), (flat - flat.mean(dim=0)).numpy() / np.sqrt(flat.numpy().var(0) + 1e-5), atol=1e-4)
+    close(
+        dense(flat).detach().numpy(), (flat - flat.mean(dim=0)).numpy() / np.sqrt(flat.numpy().var(0) + 1e-5), atol=1e-4
+    )
 
 
 @needs_torch

@@ -54,7 +54,14 @@ def host(tensor: Tensor) -> np.ndarray:
 
 def written_out(kind: str, values: np.ndarray, gradients: list[np.ndarray], lr: float, options: dict) -> np.ndarray:
     """The parameter after all steps, by the formulas of the papers."""
-    o = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8, "amsgrad": False} | options
+    o = {
+        "momentum": 0.0,
+        "dampening": 0.0,
+        "nesterov": False,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "amsgrad": False,
+    } | options
     decay = options.get("weight_decay", 0.01 if kind == "AdamW" else 0.0)
     p, v, m, s, top = values.copy(), None, 0.0, 0.0, 0.0
     for t, g in enumerate(gradients, 1):
@@ -111,7 +118,9 @@ def test_steps_and_states_equal_pytorch_and_states_load_across(cls, name, option
     for _ in range(3):
         step()
     state = other.state_dict()
-    arrays = {n: {k: v.numpy().copy() if v is not None else None for k, v in s.items()} for n, s in state["state"].items()}
+    arrays = {
+        n: {k: v.numpy().copy() if v is not None else None for k, v in s.items()} for n, s in state["state"].items()
+    }
     arrays = {n: {k: v if k == "step" or v is None else from_numpy(v) for k, v in s.items()} for n, s in arrays.items()}
     ours = cls(params, lr=1.0)
     ours.load_state_dict({"state": arrays, "param_groups": state["param_groups"]})
@@ -236,7 +245,9 @@ def test_states_that_do_not_fit_are_refused():
     state = optimizer.state_dict()
     with pytest.raises(ValueError, match=r"different number of parameter groups: 1, expected 2"):
         optim.SGD([{"params": [a]}, {"params": [b]}]).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"doesn't match the size of optimizer's group: group 0 has 1 parameters, expected 2"):
+    with pytest.raises(
+        ValueError, match=r"doesn't match the size of optimizer's group: group 0 has 1 parameters, expected 2"
+    ):
         optim.SGD([a, b]).load_state_dict(state)
     with pytest.raises(ValueError, match=r"momentum_buffer of parameter 0 has shape \(2,\), expected \(3,\)"):
         optim.SGD([b]).load_state_dict(state)
@@ -360,7 +371,9 @@ def rates(schedule, optimizer, epochs):
 
 
 def two_groups(module=optim, ones=numbanet.ones):
-    return module.SGD([{"params": [ones(2, requires_grad=True)]}, {"params": [ones(2, requires_grad=True)], "lr": 0.2}], lr=0.5)
+    return module.SGD(
+        [{"params": [ones(2, requires_grad=True)]}, {"params": [ones(2, requires_grad=True)], "lr": 0.2}], lr=0.5
+    )
 
 
 @pytest.mark.torch

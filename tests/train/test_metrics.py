@@ -26,7 +26,9 @@ def test_accuracy_counts_the_largest_score():
 @pytest.mark.parametrize("k", [1, 2, 6])
 def test_top_k_looks_among_the_k_largest(k):
     output, labels = scores()
-    expected = np.mean([y in sorted(range(6), key=lambda c: -row[c])[:k] for row, y in zip(output, labels, strict=True)])
+    expected = np.mean(
+        [y in sorted(range(6), key=lambda c: -row[c])[:k] for row, y in zip(output, labels, strict=True)]
+    )
     assert top_k_accuracy(numbanet.from_numpy(output), numbanet.from_numpy(labels), k) == pytest.approx(expected)
 
 
@@ -75,7 +77,9 @@ def test_history_is_rows_and_columns(tmp_path):
 
 def test_curves_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    rows = [{"epoch": e, "loss": 1 / e, "train_acc": 1 - 1 / e, "test_loss": 1.1 / e, "test_acc": 0.9} for e in range(1, 4)]
+    rows = [
+        {"epoch": e, "loss": 1 / e, "train_acc": 1 - 1 / e, "test_loss": 1.1 / e, "test_acc": 0.9} for e in range(1, 4)
+    ]
     figure = History(rows).plot(tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     losses, accuracies = figure.axes

@@ -279,7 +279,12 @@ def test_training_does_not_depend_on_the_number_of_threads():
 def test_train_ch6_trains(capsys):
     numbanet.manual_seed(0)
     history = train.notes.train_ch6(
-        models.notes.lenet(), DataLoader(sample(128), 32), DataLoader(sample(50, False), 50), 2, 0.9, train.notes.try_gpu()
+        models.notes.lenet(),
+        DataLoader(sample(128), 32),
+        DataLoader(sample(50, False), 50),
+        2,
+        0.9,
+        train.notes.try_gpu(),
     )
     assert len(history) == 2
     said = capsys.readouterr().out

@@ -141,7 +141,7 @@ class Variable:
         if self._node is not None:
             return self._node, self._output
         if not self._requires_grad:
-            return None, 0
+            return _NOWHERE
         accumulator = self._accumulator() if self._accumulator is not None else None
         if accumulator is None:
             accumulator = AccumulateGrad(self)
@@ -161,7 +161,7 @@ def _reattach(view: Variable) -> None:
     view._seen = view._version
 
 
-_sequence = 0
+_NOWHERE: tuple[Node | None, int] = (None, 0)  # the edge of an input that wants no gradient
 
 
 class Node:
@@ -244,6 +244,17 @@ class Node:
                     break
             packed.append((kept, kept._version, place))
         self._saved = tuple(packed)
+
+    def _attach(self, output: Any, index: int) -> Any:
+        """Make an output of forward this node's; returns what zeros in place of its gradient look like."""
+        if not isinstance(output, Variable):
+            return None
+        array = output._array
+        if array.dtype.kind == "f" and not any([output is t for t in self._not_differentiable]):
+            output._node, output._output, output._requires_grad = self, index, True
+            if output._base is not None:
+                output._seen = output._version
+        return array.shape, array.dtype, device_of(array)
 
     def _release(self) -> None:
         self._released = bool(self._saved)
@@ -355,26 +366,17 @@ class Function:
             for tensor in node._dirty:
                 tensor._count_change()
         else:
-            outputs = tuple([_alias_of_input(o, args) for o in outputs])
+            for output in outputs:
+                if any([output is a for a in args]):
+                    outputs = tuple([_alias_of_input(o, args) for o in outputs])
+                    break
         if cls._is_view:
             _attach_view(outputs[0], args[0], cls, args[1:])
         if recording:
-            node.next_functions = tuple([a._edge() if need else (None, 0) for a, need in zip(args, needs, strict=True)])
+            node.next_functions = tuple([a._edge() if need else _NOWHERE for a, need in zip(args, needs, strict=True)])
             if node._saved:
                 node._pack(outputs)
-            shapes: list[Any] = []
-            for index, output in enumerate(outputs):
-                if not isinstance(output, Variable):
-                    shapes.append(None)
-                    continue
-                array = output._array
-                shapes.append((array.shape, array.dtype, device_of(array)))
-                if array.dtype.kind == "f" and not any(output is t for t in node._not_differentiable):
-                    output._node, output._output, output._requires_grad = node, index, True
-            node._shapes = tuple(shapes)
-            for output in outputs:
-                if isinstance(output, Variable) and output._base is not None:
-                    output._seen = output._version
+            node._shapes = tuple([node._attach(output, index) for index, output in enumerate(outputs)])
         return outputs if type(result) is tuple else outputs[0]
 
 
@@ -563,9 +565,9 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
     for position, ((following, index), result) in enumerate(zip(node.next_functions, results, strict=False)):
         if following is None or result is None:
             continue
-        owned = result._base is None and not any(result is g for g in grads) and result._changes is None
-        if owned:
-            owned = not any(result is r for i, r in enumerate(results) if i != position)
+        owned = result._base is None and result._changes is None and not any([result is g for g in grads])
+        if owned and len(results) > 1:
+            owned = not any([result is r for i, r in enumerate(results) if i != position])
         _check_gradient(node, following, index, result)
         _add_waiting(waiting, following, index, result, owned)
     if not retain_graph:

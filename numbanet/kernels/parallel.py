@@ -68,5 +68,8 @@ def _task(address, stage, i, thread, a, b, c, d, scratch, plan):  # type: ignore
 def _stages(address, first, second, a, b, c, d, scratch, plan):  # type: ignore[no-untyped-def]
     for stage in range(2):
         count = first if stage == 0 else second
-        for i in prange(count):
-            _task(address, stage, np.int64(i), np.int64(get_thread_id()), a, b, c, d, scratch, plan)
+        if count == 1:  # no threads to wake, and none to wait for
+            _task(address, stage, 0, 0, a, b, c, d, scratch, plan)
+        elif count > 1:
+            for i in prange(count):
+                _task(address, stage, np.int64(i), np.int64(get_thread_id()), a, b, c, d, scratch, plan)

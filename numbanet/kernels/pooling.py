@@ -212,32 +212,113 @@ def _sum_run(typingctx, x, at, n):  # type: ignore[no-untyped-def]
     return x.dtype(x, types.intp, types.intp), codegen
 
 
+def _strips(v: Vectors, rows: Any, n: Any, strip: Callable[..., None]) -> None:
+    """``strip(r, c, one, two)`` for the lanes of outputs from column c of row r on, for all r < rows and c < n.
+
+    ``one`` and ``two`` mask the outputs and the pairs of inputs that there are; both None in all but the last strip of
+    a row. The masks are the same for all rows and made once.
+    """
+    builder, lanes = v.builder, v.lanes
+    rest = builder.and_(n, v.index(lanes - 1))
+    bulk = builder.sub(n, rest)
+    one, two = v.first(rest, lanes), v.first(builder.mul(rest, v.index(2)), 2 * lanes)
+    with v.steps(rows, 1) as (r, _):
+        with v.steps(bulk, lanes) as (c, _):
+            strip(r, c, None, None)
+        with builder.if_then(builder.icmp_signed(">", rest, v.index(0))):
+            strip(r, bulk, one, two)
+
+
+@cache
+def _halve(kind: str) -> Any:
+    """2 x 2 windows with stride 2 that lie inside x: ``halve(x, at, w, y, y0, rows, n, scale, where, i0)``.
+
+    ``y[y0 + r * n + c]`` = the ``scale`` * sum (kind "sum") or the maximum ("max", "index") of the four elements from
+    ``x[at + 2 * r * w + 2 * c]`` on, r < rows and c < n; kind "index" also writes the maximum's place, counted from
+    ``at``, to ``where[i0 + r * n + c]``. Both rows are read whole and parted by shuffles: a row of outputs takes a fifth
+    of the time of ``_sum_row``, and (256, 16, 10, 10) a quarter.
+    """
+
+    @intrinsic
+    def halve(typingctx, x, at, w, y, y0, rows, n, scale, where, i0):  # type: ignore[no-untyped-def]
+        p = types.intp
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            v = Vectors(context, builder, signature, args, 0)
+            lanes, w, n = v.lanes, args[2], args[6]
+            source, target, factor = v.pointer(0), v.pointer(3), v.splat(args[7], v.lanes)
+            sides = list(range(0, 2 * lanes, 2)), list(range(1, 2 * lanes, 2))
+            ramp = ir.Constant(ir.VectorType(_INT, lanes), sides[0])
+            narrow = builder.trunc(w, _INT)
+            steps = (ir.Constant(_INT, 0), ir.Constant(_INT, 1), narrow, builder.add(narrow, ir.Constant(_INT, 1)))
+            places = [v.splat(step, lanes) for step in steps]
+
+            def strip(r: Any, c: Any, one: Any, two: Any) -> None:
+                begin = builder.add(builder.mul(builder.mul(r, w), v.index(2)), builder.mul(c, v.index(2)))
+                out = builder.add(builder.mul(r, n), c)
+                upper = v.load(source, begin, 2 * lanes, two)
+                lower = v.load(source, builder.add(begin, w), 2 * lanes, two)
+                if kind == "sum":
+                    both = builder.fadd(upper, lower)
+                    total = builder.fadd(*(v.shuffle(both, both, side) for side in sides))
+                    v.store(builder.fmul(total, factor), target, out, lanes, one)
+                    return
+                values = [v.shuffle(row, row, side) for row in (upper, lower) for side in sides]
+                best, place = values[0], places[0]
+                for value, here in zip(values[1:], places[1:], strict=True):
+                    better = builder.fcmp_ordered(">", value, best)
+                    better = builder.or_(better, builder.fcmp_unordered("uno", value, value))
+                    best = builder.select(better, value, best)
+                    place = builder.select(better, here, place)
+                v.store(best, target, out, lanes, one)
+                if kind == "index":
+                    place = builder.add(place, builder.add(v.splat(builder.trunc(begin, _INT), lanes), ramp))
+                    bits = signature.args[8].dtype.bitwidth
+                    place = builder.sext(place, ir.VectorType(ir.IntType(bits), lanes)) if bits > 32 else place
+                    v.store(place, v.pointer(8), out, lanes, one)
+
+            _strips(v, args[5], n, strip)
+            return context.get_dummy_value()
+
+        return types.void(x, p, p, y, p, p, p, x.dtype, where, p), codegen
+
+    return halve
+
+
 @intrinsic
-def _double_row(typingctx, dy, d0, n, scale, dx, x0, w):  # type: ignore[no-untyped-def]
-    """``dx[x0 + i * w + 2 * c + j] = scale * dy[d0 + c]`` for c < n and i, j < 2."""
+def _double(typingctx, dy, d0, rows, n, scale, dx, x0, w):  # type: ignore[no-untyped-def]
+    """``dx[x0 + (2 * r + i) * w + 2 * c + j] = scale * dy[d0 + r * n + c]`` for r < rows, c < n and i, j < 2."""
     p = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         v = Vectors(context, builder, signature, args, 0)
-        lanes = v.lanes
-        source, target, factor = v.pointer(0), v.pointer(4), v.splat(args[3], lanes)
+        lanes, n, w = v.lanes, args[3], args[7]
+        source, target, factor = v.pointer(0), v.pointer(5), v.splat(args[4], lanes)
         twice = [lane // 2 for lane in range(2 * lanes)]
-        with v.steps(args[2], lanes) as (c, _):
-            left = builder.sub(args[2], c)
-            value = builder.fmul(v.load(source, c, lanes, v.first(left, lanes)), factor)
-            value, at = v.shuffle(value, value, twice), builder.mul(c, v.index(2))
-            wanted = v.first(builder.mul(left, v.index(2)), 2 * lanes)
-            v.store(value, target, at, 2 * lanes, wanted)
-            v.store(value, target, builder.add(at, args[6]), 2 * lanes, wanted)
+
+        def strip(r: Any, c: Any, one: Any, two: Any) -> None:
+            value = builder.fmul(v.load(source, builder.add(builder.mul(r, n), c), lanes, one), factor)
+            value = v.shuffle(value, value, twice)
+            to = builder.add(builder.mul(builder.mul(r, w), v.index(2)), builder.mul(c, v.index(2)))
+            v.store(value, target, to, 2 * lanes, two)
+            v.store(value, target, builder.add(to, w), 2 * lanes, two)
+
+        _strips(v, args[2], n, strip)
         return context.get_dummy_value()
 
-    return types.void(dy, p, p, dy.dtype, dx, p, p), codegen
+    return types.void(dy, p, p, p, dy.dtype, dx, p, p), codegen
 
 
 _max_row_1, _max_row_2, _index_row_1, _index_row_2 = (
     _max_row(1, False), _max_row(2, False), _max_row(1, True), _max_row(2, True)
 )  # fmt: skip
 _sum_row_1, _sum_row_2 = _sum_row(1), _sum_row(2)
+_halve_sum, _halve_max, _halve_index = _halve("sum"), _halve("max"), _halve("index")
+
+
+def _halves(image: tuple[int, ...], pooled: tuple[int, ...], window: tuple[int, ...]) -> bool:
+    """Whether windows (kh, kw, sh, sw, pt, pl) are 2 x 2 with stride 2 and lie wholly inside the image."""
+    return window == (2, 2, 2, 2, 0, 0) and 2 * pooled[2] <= image[2] and 2 * pooled[3] <= image[3]
 
 
 # ------------------------------------------------------------------------------------------------ running tasks
@@ -331,6 +412,17 @@ def _max_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[
         )
 
 
+@jit
+def _max_halves_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[no-untyped-def]
+    h, w, oh, ow = plan[2], plan[3], plan[4], plan[5]
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        at, out = p * h * w, p * oh * ow
+        if indices.size > 0:
+            _halve_index(x, at, w, y, out, oh, ow, y.dtype.type(1), indices, out)
+        else:
+            _halve_max(x, at, w, y, out, oh, ow, y.dtype.type(1), indices, 0)
+
+
 def _max_pool2d_forward_cpu(
     x: np.ndarray, y: np.ndarray, indices: np.ndarray,
     kh: int, kw: int, sh: int, sw: int, pt: int, pl: int, dh: int, dw: int,
@@ -338,7 +430,8 @@ def _max_pool2d_forward_cpu(
     n, c, h, w = x.shape
     if y.size:
         numbers = (h, w, y.shape[2], y.shape[3], kh, kw, sh, sw, pt, pl, dh, dw)
-        _run(_max_task, x, y, indices, _plan(n * c, h * w, *numbers))
+        halves = dh == dw == 1 and _halves(x.shape, y.shape, (kh, kw, sh, sw, pt, pl))
+        _run(_max_halves_task if halves else _max_task, x, y, indices, _plan(n * c, h * w, *numbers))
 
 
 @cuda.jit
@@ -498,12 +591,21 @@ def _avg_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-u
         _avg_plane_cpu(x, p * h * w, y, p * oh * ow, h, w, oh, ow, kh, kw, sh, sw, pt, pl, pb, pr, include, override)
 
 
+@jit
+def _avg_halves_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-untyped-def]
+    h, w, oh, ow, override = plan[2], plan[3], plan[4], plan[5], plan[15]
+    scale = y.dtype.type(1) / y.dtype.type(override if override != 0 else 4)
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        _halve_sum(x, p * h * w, w, y, p * oh * ow, oh, ow, scale, y, 0)
+
+
 def _avg_pool2d_forward_cpu(x: np.ndarray, y: np.ndarray, *window: int) -> None:
     n, c, h, w = x.shape
     if y.size:
         plan, tasks = _plan(n * c, h * w, h, w, y.shape[2], y.shape[3], *map(int, window))
+        body = _avg_halves_task if _halves(x.shape, y.shape, window[:6]) else _avg_task
         x, y = x.reshape(-1), y.reshape(-1)
-        run_stages(_avg_task, (tasks, 0), x, y, y, y, y, plan)
+        run_stages(body, (tasks, 0), x, y, y, y, y, plan)
 
 
 @cuda.jit
@@ -566,13 +668,6 @@ def _spread_tap_cpu(share, stride, out, n):  # type: ignore[no-untyped-def]
 @jit
 def _avg_plane_backward_cpu(dy, dx, share, h, w, oh, ow, kh, kw, sh, sw, pt, pl, pb, pr, include, override):  # type: ignore[no-untyped-def]
     """One plane; ``share`` (OW,) is scratch: what each output of a row gives to each element of its window."""
-    if kh == 2 and kw == 2 and sh == 2 and sw == 2 and pt == 0 and pl == 0 and 2 * oh <= h and 2 * ow <= w:
-        scale = dx.dtype.type(1) / dx.dtype.type(override if override != 0 else 4)
-        if 2 * oh < h or 2 * ow < w:
-            dx[:] = 0
-        for r in range(oh):
-            _double_row(dy, r * ow, ow, scale, dx, 2 * r * w, w)
-        return
     dx[:] = 0
     for r in range(oh):
         gradient = dy[r * ow :][:ow]
@@ -606,14 +701,26 @@ def _avg_backward_task(stage, task, thread, dy, dx, _, __, work, plan):  # type:
         _avg_plane_backward_cpu(source, target, share, h, w, oh, ow, kh, kw, sh, sw, pt, pl, pb, pr, include, override)
 
 
+@jit
+def _avg_halves_backward_task(stage, task, thread, dy, dx, _, __, ___, plan):  # type: ignore[no-untyped-def]
+    h, w, oh, ow, override = plan[2], plan[3], plan[4], plan[5], plan[15]
+    scale = dx.dtype.type(1) / dx.dtype.type(override if override != 0 else 4)
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        if 2 * oh < h or 2 * ow < w:
+            dx[p * h * w :][: h * w] = 0
+        _double(dy, p * oh * ow, oh, ow, scale, dx, p * h * w, w)
+
+
 def _avg_pool2d_backward_cpu(dy: np.ndarray, dx: np.ndarray, *window: int) -> None:
     n, c, h, w = dx.shape
     if dx.size:
+        halves = _halves(dx.shape, dy.shape, window[:6])
         oh, ow = dy.shape[2:]
-        work = empty((numba.config.NUMBA_NUM_THREADS * ow,), dx.dtype)
         plan, tasks = _plan(n * c, h * w, h, w, oh, ow, *map(int, window))
+        work = dx if halves else empty((numba.config.NUMBA_NUM_THREADS * ow,), dx.dtype)
         dy, dx = dy.reshape(-1), dx.reshape(-1)
-        run_stages(_avg_backward_task, (tasks, 0), dy, dx, dx, dx, work, plan)
+        body = _avg_halves_backward_task if halves else _avg_backward_task
+        run_stages(body, (tasks, 0), dy, dx, dx, dx, work.reshape(-1), plan)
 
 
 @cuda.jit

@@ -112,7 +112,7 @@ def test_small_ragged_shapes(device: str, dtype: Any, ta: bool, tb: bool) -> Non
 @pytest.mark.parametrize("ta,tb", list(product((False, True), repeat=2)))
 def test_shapes_beyond_one_block(dtype: Any, ta: bool, tb: bool) -> None:
     rng = np.random.default_rng(2)
-    for m, k, n in ((203, DEPTH + 1, 60), (9, 2 * DEPTH + 5, 30), (3, 5, 1601), (401, 20, 5)):
+    for m, k, n in ((203, DEPTH + 1, 60), (9, 2 * DEPTH + 5, 30), (20, DEPTH + 9, 100), (3, 5, 1601), (401, 20, 5)):
         check("cpu", rng, (1, 1, 1), m, k, n, ta, tb, True, dtype)
 
 
@@ -160,7 +160,13 @@ def test_nan_and_infinity_reach_their_row_and_no_other(device: str) -> None:
 def test_the_number_of_threads_changes_no_bit() -> None:
     rng = np.random.default_rng(5)
     threads = numba.get_num_threads()
-    for m, k, n, ta, tb in ((250, 300, 120, False, True), (10, 9000, 12, True, False), (64, 64, 10, False, False)):
+    for m, k, n, ta, tb in (
+        (250, 300, 120, False, True),
+        (250, 300, 120, False, False),  # one thread packs B, two read it in place
+        (120, 256, 400, True, False),
+        (10, 9000, 12, True, False),
+        (64, 64, 10, False, False),
+    ):
         a, b, bias = operands(rng, (1, 1, 1), m, k, n, ta, tb, True, np.float32)
         outs = []
         try:

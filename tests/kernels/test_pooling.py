@@ -211,6 +211,25 @@ def test_avg_pool_of_long_rows(size: tuple[int, int]) -> None:
         check_threads(P.avg_pool2d_backward, [dy], [np.empty_like(x)], *numbers)
 
 
+@pytest.mark.parametrize("size", [(6, 10), (7, 11), (4, 68)])
+def test_halving_of_many_planes(size: tuple[int, int]) -> None:
+    """2 x 2 windows with stride 2 where a task holds several planes, of even and of odd size."""
+    rng = np.random.default_rng(11)
+    x = distinct(rng, (9, 16, *size), np.float32)
+    x[3, 5, 2:4, 2:4], x[4, 0, 1, 1] = -np.inf, np.nan
+    shape = sizes(x.shape, (2, 2), (2, 2), (0, 0), (1, 1), False)
+    outputs = [np.empty(shape, np.float32), np.empty(shape, np.int64)]
+    check(P.max_pool2d_forward, "cpu", [x], outputs, 2, 2, 2, 2, 0, 0, 1, 1)
+    check_threads(P.max_pool2d_forward, [x], outputs, 2, 2, 2, 2, 0, 0, 1, 1)
+    x, dy = rng.standard_normal(x.shape).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
+    for override in (0, -3):
+        numbers = average_numbers((2, 2), (2, 2), (0, 0), True, override)
+        check(P.avg_pool2d_forward, "cpu", [x], [np.empty(shape, np.float32)], *numbers, atol=1e-6)
+        check_threads(P.avg_pool2d_forward, [x], [np.empty(shape, np.float32)], *numbers)
+        check(P.avg_pool2d_backward, "cpu", [dy], [np.full_like(x, np.nan)], *numbers, rtol=1e-5, atol=1e-6)
+        check_threads(P.avg_pool2d_backward, [dy], [np.full_like(x, np.nan)], *numbers)
+
+
 def test_avg_pool_agrees_with_pytorch() -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(6)

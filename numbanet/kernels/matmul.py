@@ -48,7 +48,7 @@ _BLOCK_COLUMNS = 1536  # columns of B packed at a time: 1.5 MiB in float32
 _SPLIT_FROM = 4096  # a sum this long over a small C is cut into pieces of _SPLIT terms that run side by side
 _SPLIT = 1024
 _IN_PLACE = 128  # a block of so few rows of A reads B where it lies: 13% faster on 128 x 512 x 256, 35% on 32 rows
-_SERIAL = 1 << 19  # fewer multiply-adds are one thread's: (256, 10) @ (10, 84) takes 8 us so, 12 us on two
+_SERIAL = 1 << 19  # fewer multiply-adds are one thread's: 7 us for (256, 10) @ (10, 84), 40 us if a second must wake
 _FLOAT64 = np.dtype(np.float64)
 
 
@@ -416,11 +416,7 @@ def _matmul_cpu(
     target, added = out.reshape(-1), bias
     if pieces > 1:
         target, added = empty((pieces * out.size,), dtype), bias[:0]
-    arrays = a.reshape(-1), b.reshape(-1), added, target, _workspace(size, dtype), plan
-    if tasks == 1:  # no parallel region at all: to enter one wakes the other threads, 40 us when they are asleep
-        _matmul_task(0, 0, 0, *arrays)
-    else:
-        run_stages(_matmul_task, (tasks, 0), *arrays)
+    run_stages(_matmul_task, (tasks, 0), a.reshape(-1), b.reshape(-1), added, target, _workspace(size, dtype), plan)
     if pieces > 1:
         np.add.reduce(target.reshape(pieces, batch, m, n), axis=0, out=out)
         if bias.size:
@@ -540,13 +536,10 @@ def _sum_rows_cpu(dy, stride, n, first, last, total):  # type: ignore[no-untyped
 @jit(parallel=True)
 def _sum_columns_cpu(dy, db, work, m, n, groups, block):  # type: ignore[no-untyped-def]
     rows, columns = (m + groups - 1) // groups, (n + block - 1) // block
-    if groups * columns == 1:  # no threads to wake
-        _sum_rows_cpu(dy, n, n, 0, m, work[:n])
-    else:
-        for task in prange(groups * columns):
-            g, j = task // columns, task % columns * block
-            wide = min(block, n - j)
-            _sum_rows_cpu(dy[j:], n, wide, min(m, g * rows), min(m, g * rows + rows), work[g * n + j :][:wide])
+    for task in prange(groups * columns):
+        g, j = task // columns, task % columns * block
+        wide = min(block, n - j)
+        _sum_rows_cpu(dy[j:], n, wide, min(m, g * rows), min(m, g * rows + rows), work[g * n + j :][:wide])
     total = work[:n]
     for g in range(1, groups):
         part = work[g * n :][:n]
@@ -560,8 +553,13 @@ def _matmul_grad_bias_cpu(dy: np.ndarray, db: np.ndarray) -> None:
     m, n = dy.shape
     # Groups of rows follow from the shape alone, since they decide how the sums are grouped.
     groups = max(1, min(32, m * n // 16384, m // 64))
-    block = n if n <= 256 else 256
-    _sum_columns_cpu(dy.reshape(-1), db, _workspace(max(groups * n, 1), _FLOAT64), m, n, groups, max(block, 1))
+    block = min(n, 256)
+    work = _workspace(max(groups * n, 1), _FLOAT64)
+    if groups == 1 and n == block:  # no thread to wake, and the parallel loop need not be compiled
+        _sum_rows_cpu(dy.reshape(-1), n, n, 0, m, work[:n])
+        db[:] = work[:n]
+    else:
+        _sum_columns_cpu(dy.reshape(-1), db, work, m, n, groups, max(block, 1))
 
 
 @cache

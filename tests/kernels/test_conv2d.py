@@ -211,6 +211,38 @@ def test_scratch_is_never_trusted(monkeypatch):
         case.check()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_alternating_rows(dtype, monkeypatch):
+    """The gradient of the input with the rows of several images alternating, also where the cost model would not."""
+    assert module._grad_input_plan((256, 16, 10, 10), (16, 6, 5, 5), (256, 6, 14, 14), (1, 1, 0, 0, 1, 1), 1, 4)[0][
+        module._TOGETHER
+    ] > 1, "LeNet's second layer takes them"  # fmt: skip
+    plain = module._grad_input_layouts
+
+    def none(*args):
+        return plain(*args)[:0]
+
+    monkeypatch.setattr(module, "_grad_input_layouts", none)
+    monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    clear_plans()
+    cases = [
+        Case((8, 3, 7, 7), 5, (3, 3), padding=(1, 1), dtype=dtype),
+        Case((16, 4, 6, 9), 6, (5, 3), padding=(2, 0), groups=2, dtype=dtype),
+        Case((8, 2, 9, 8), 3, (3, 2), dilation=(2, 1), padding=(2, 1), dtype=dtype),
+        Case((32, 300, 3, 3), 70, (3, 3), padding=(1, 1), dtype=dtype),  # several blocks of channels
+        Case((16, 90, 5, 5), 300, (2, 2), spare=(1, 1), dtype=dtype),
+    ]
+    for case in cases:
+        want = np.empty(case.x.shape)
+        got = np.full(case.x.shape, np.nan, dtype)
+        arguments = case.dy, case.weight
+        conv2d_grad_input(*arguments, got, *case.options)
+        conv2d_grad_input.reference(*[a.astype(np.float64) for a in arguments], want, *case.options)
+        assert_close(got, want, f"{case.x.shape} {case.weight.shape} {case.options}")
+    monkeypatch.undo()
+    clear_plans()
+
+
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 def test_same_bits_with_any_number_of_threads():
     for arguments in LARGE:

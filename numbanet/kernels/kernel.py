@@ -31,6 +31,8 @@ from numbanet.devices import is_cuda_array
 # seen, and max pooling must pass NaN on.
 FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp", "afn"})
 
+_Array = np.ndarray
+
 
 class Kernel:
     """One operation on arrays, with its NumPy reference and a twin per device.
@@ -64,20 +66,21 @@ class Kernel:
         floating: np.dtype | None = None
         for argument in args:
             kind = type(argument)
-            if kind is int or kind is float or kind is bool:
-                continue
-            if kind is np.ndarray:
+            if kind is _Array:
                 on_cpu = True
                 if not argument.flags.c_contiguous:
                     raise ValueError(f"{self.name}: array of shape {argument.shape} is not C-contiguous")
+            elif kind is int or kind is float or kind is bool:
+                continue
             elif is_cuda_array(argument):
                 on_cuda = True
             else:
                 continue
-            if argument.dtype.kind == "f":
-                if floating is not None and argument.dtype != floating:
-                    raise TypeError(f"{self.name}: arrays of {floating} and {argument.dtype} in one call")
-                floating = argument.dtype
+            dtype = argument.dtype
+            if dtype is not floating and dtype.kind == "f":
+                if floating is not None and dtype != floating:
+                    raise TypeError(f"{self.name}: arrays of {floating} and {dtype} in one call")
+                floating = dtype
         if on_cpu and on_cuda:
             raise RuntimeError(
                 f"{self.name}: arrays on cpu and on cuda in one call; move them to one device with .to()"

@@ -192,13 +192,20 @@ class CrossEntropyFunction(Function):
         total = devices.empty((1, 1), logits.dtype, x.device)
         reduction_kernels.sum_(losses.reshape(1, n, 1), total)
         loss = wrap(total.reshape(()))
-        return loss / ctx.count if reduction == "mean" else loss
+        if reduction == "sum":
+            return loss
+        if x.is_cuda:
+            return loss / ctx.count
+        with np.errstate(invalid="ignore"):  # no target counts: NaN
+            total /= ctx.count
+        return loss
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> Any:
         x, target, lse = ctx.saved_tensors
         reduction, ignore_index = ctx.settings
-        scale = dloss if reduction != "mean" else dloss / ctx.count  # () or (N,)
+        on_host = reduction != "none" and not x.is_cuda and not is_grad_enabled()
+        scale = dloss if reduction != "mean" or on_host else dloss / ctx.count  # () or (N,)
         if is_grad_enabled():
             counted = (target != ignore_index).unsqueeze(1)
             index = target.masked_fill(target == ignore_index, 0)
@@ -206,8 +213,9 @@ class CrossEntropyFunction(Function):
             return (p * scale.reshape(-1, 1)).masked_fill(counted.logical_not(), 0.0), None, None, None
         dx = devices.empty(x._array.shape, x.dtype, x.device)
         n = x._array.shape[0]
-        if scale.ndim == 0 and not x.is_cuda:
-            scales = devices.full((n,), float(scale._array), x.dtype)
+        if on_host:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scales = devices.full((n,), float(scale._array) / ctx.count, x.dtype)
         else:
             scales = devices.contiguous(scale.expand(n)._array)
         if dx.size:

@@ -86,6 +86,8 @@ class Conv2dFunction(Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         dx = Conv2dGradInputFunction.apply(dy, weight, x._array.shape, ctx.geometry) if needs_x else None
+        if needs_weight and needs_bias and not is_grad_enabled():  # one pass over dy for both
+            return dx, *_grad_weight(dy, x, weight._array.shape, ctx.geometry, True), None, None
         dweight = Conv2dGradWeightFunction.apply(dy, x, weight._array.shape, ctx.geometry) if needs_weight else None
         dbias = _grad_bias(dy) if needs_bias else None
         return dx, dweight, dbias, None, None
@@ -121,11 +123,7 @@ class Conv2dGradWeightFunction(Function):
     def forward(ctx: Any, dy: Tensor, x: Tensor, shape: tuple[int, ...], geometry: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(dy, x)
         ctx.geometry = geometry
-        if not dy._array.size:
-            return wrap(devices.full(shape, 0, dy.dtype, dy.device))
-        dweight = devices.empty(shape, dy.dtype, dy.device)
-        kernels.conv2d_grad_weight(devices.contiguous(dy._array), devices.contiguous(x._array), dweight, *geometry)
-        return wrap(dweight)
+        return _grad_weight(dy, x, shape, geometry, False)[0]
 
     @staticmethod
     def backward(ctx: Any, ddweight: Tensor) -> Any:
@@ -134,6 +132,18 @@ class Conv2dGradWeightFunction(Function):
         grad_dy = Conv2dFunction.apply(x, ddweight, None, dy._array.shape, ctx.geometry) if needs_dy else None
         grad_x = Conv2dGradInputFunction.apply(dy, ddweight, x._array.shape, ctx.geometry) if needs_x else None
         return grad_dy, grad_x, None, None
+
+
+def _grad_weight(
+    dy: Tensor, x: Tensor, shape: tuple[int, ...], geometry: tuple[int, ...], bias: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of the weight and, if asked for, of the bias (else an empty tensor)."""
+    size = shape[:1] if bias else (0,)
+    if not dy._array.size:
+        return wrap(devices.full(shape, 0, dy.dtype, dy.device)), wrap(devices.full(size, 0, dy.dtype, dy.device))
+    dweight, dbias = devices.empty(shape, dy.dtype, dy.device), devices.empty(size, dy.dtype, dy.device)
+    kernels.conv2d_grad_weight(devices.contiguous(dy._array), devices.contiguous(x._array), dbias, dweight, *geometry)
+    return wrap(dweight), wrap(dbias)
 
 
 def _grad_bias(dy: Tensor) -> Tensor:

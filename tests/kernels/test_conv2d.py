@@ -8,7 +8,7 @@ import pytest
 
 from numbanet.devices import cuda, cuda_is_available
 from numbanet.kernels import conv2d as module
-from numbanet.kernels import launch
+from numbanet.kernels import conv2d_gather, conv2d_images, conv2d_pixels, conv2d_plan, launch, simd
 from numbanet.kernels.conv2d import conv2d_forward, conv2d_grad_bias, conv2d_grad_input, conv2d_grad_weight
 
 CHANNELS = 4
@@ -37,7 +37,7 @@ class Case:
         """(kernel, inputs, shape of the output, options) of the four kernels."""
         yield conv2d_forward, (self.x, self.weight, self.bias), self.dy.shape, self.options
         yield conv2d_grad_input, (self.dy, self.weight), self.x.shape, self.options
-        yield conv2d_grad_weight, (self.dy, self.x), self.weight.shape, self.options
+        yield conv2d_grad_weight, (self.dy, self.x, np.empty(0, self.x.dtype)), self.weight.shape, self.options
         yield conv2d_grad_bias, (self.dy,), self.weight.shape[:1], ()
 
     def check(self, run=None):
@@ -182,11 +182,12 @@ def test_block_boundaries(tight, monkeypatch):
     """Larger shapes as they come, and with limits so tight that everything is cut into several blocks."""
     if tight:
         for name, value in {
-            "_SCRATCH_BYTES": 12_000, "_RESULT_BYTES": 20_000, "_RESULT_ROWS": 16, "_DEPTH": 40, "_WEIGHT_ROWS": 16,
-            "_ROW_BYTES": 6000,
+            "_SCRATCH_BYTES": 12_000, "_RESULT_BYTES": 20_000, "_DEPTH": 40, "_WEIGHT_ROWS": 16, "_ROW_BYTES": 6000,
         }.items():  # fmt: skip
-            assert hasattr(module, name)
-            monkeypatch.setattr(module, name, value)
+            assert hasattr(conv2d_pixels, name)
+            monkeypatch.setattr(conv2d_pixels, name, value)
+        assert hasattr(conv2d_plan, "RESULT_ROWS")
+        monkeypatch.setattr(conv2d_plan, "RESULT_ROWS", 16)
     clear_plans()
     try:
         for arguments in LARGE:
@@ -199,53 +200,88 @@ def test_block_boundaries(tight, monkeypatch):
 
 
 def clear_plans():
-    for name, value in vars(module).items():
-        if name.endswith(("_plan", "_layouts")) and hasattr(value, "cache_clear"):
-            value.cache_clear()
+    for file in (module, conv2d_pixels):
+        for name, value in vars(file).items():
+            if name.endswith(("_plan", "_layouts")) and hasattr(value, "cache_clear"):
+                value.cache_clear()
 
 
 def test_scratch_is_never_trusted(monkeypatch):
     """What lay in the scratch before, NaN here, must not reach a result."""
-    monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    monkeypatch.setattr(conv2d_plan, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     for case in [*crossed(2, dtype=np.float32), *(Case(dtype=np.float32, **arguments) for arguments in LARGE)]:
         case.check()
 
 
+IMAGES = [  # small images, many of them: 16, 8, 4 or 2 to a vector
+    dict(x=(16, 6, 7, 7), out=8, kernel=(3, 3), padding=(1, 1)),
+    dict(x=(19, 4, 6, 9), out=6, kernel=(5, 3), padding=(2, 0), groups=2),  # a last vector that is not full
+    dict(x=(16, 8, 9, 8), out=4, kernel=(3, 2), dilation=(2, 1), padding=(2, 1)),
+    dict(x=(33, 6, 7, 10), out=12, kernel=(3, 3), stride=(2, 2), padding=(1, 1)),
+    dict(x=(16, 6, 10, 7), out=12, kernel=(3, 3), stride=(2, 1), padding=(1, 1)),
+    dict(x=(16, 12, 9, 9), out=24, kernel=(2, 2), stride=(3, 3), groups=2),  # pixels that nobody reads
+    dict(x=(16, 300, 3, 3), out=70, kernel=(3, 3), padding=(1, 1)),  # several blocks of channels
+    dict(x=(64, 90, 5, 5), out=300, kernel=(2, 2), spare=(1, 1)),  # several parts of the rows
+    dict(x=(48, 16, 4, 4), out=32, kernel=(1, 1), padding=(1, 2)),  # outputs that see only padding
+    dict(x=(16, 6, 3, 2), out=8, kernel=(5, 5), padding=(3, 3)),  # a kernel larger than the image
+    dict(x=(16, 4, 8, 8), out=6, kernel=(3, 3), spare=(-1, -2)),
+]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_alternating_rows(dtype, monkeypatch):
-    """The gradient of the input with the rows of several images alternating, also where the cost model would not."""
-    assert module._grad_input_plan((256, 16, 10, 10), (16, 6, 5, 5), (256, 6, 14, 14), (1, 1, 0, 0, 1, 1), 1, 4)[0][
-        module._TOGETHER
-    ] > 1, "LeNet's second layer takes them"  # fmt: skip
-    plain = module._grad_input_layouts
+@pytest.mark.parametrize("tight", [False, True])
+def test_lanes_along_images(dtype, tight, monkeypatch):
+    """Every pass that can take this way, also where the cost model would not; NaN in its scratch."""
+    taken = []
 
-    def none(*args):
-        return plain(*args)[:0]
+    def cheapest(*plans):
+        taken.append(plans[-1] is not None)
+        return plans[-1] or plans[0]
 
-    monkeypatch.setattr(module, "_grad_input_layouts", none)
-    monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    monkeypatch.setattr(module, "cheapest", cheapest)
+    monkeypatch.setattr(conv2d_plan, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    if tight:
+        monkeypatch.setattr(conv2d_images, "_DEPTH", 20)
+        monkeypatch.setattr(conv2d_images, "_BAND_BYTES", 2000)
+        monkeypatch.setattr(conv2d_images, "_WEIGHT_ROWS", 8)
     clear_plans()
-    cases = [
-        Case((8, 3, 7, 7), 5, (3, 3), padding=(1, 1), dtype=dtype),
-        Case((16, 4, 6, 9), 6, (5, 3), padding=(2, 0), groups=2, dtype=dtype),
-        Case((8, 2, 9, 8), 3, (3, 2), dilation=(2, 1), padding=(2, 1), dtype=dtype),
-        Case((32, 300, 3, 3), 70, (3, 3), padding=(1, 1), dtype=dtype),  # several blocks of channels
-        Case((16, 90, 5, 5), 300, (2, 2), spare=(1, 1), dtype=dtype),
-    ]
-    for case in cases:
-        want = np.empty(case.x.shape)
-        got = np.full(case.x.shape, np.nan, dtype)
-        arguments = case.dy, case.weight
-        conv2d_grad_input(*arguments, got, *case.options)
-        conv2d_grad_input.reference(*[a.astype(np.float64) for a in arguments], want, *case.options)
-        assert_close(got, want, f"{case.x.shape} {case.weight.shape} {case.options}")
-    monkeypatch.undo()
-    clear_plans()
+    try:
+        for arguments in IMAGES:
+            case = Case(dtype=dtype, **arguments)
+            case.check()
+            got, want = np.full(case.weight.shape[:1], np.nan, dtype), np.empty(case.weight.shape[:1])
+            conv2d_grad_weight(case.dy, case.x, got, np.empty_like(case.weight), *case.options)
+            conv2d_grad_bias.reference(case.dy, want)
+            assert_close(got, want, f"the bias's gradient beside the weight's, {case.x.shape}")
+        assert sum(taken) >= 2 * len(IMAGES)
+    finally:
+        monkeypatch.undo()
+        clear_plans()
+
+
+@pytest.mark.parametrize("arguments", [LARGE[0], IMAGES[0]])
+def test_bias_beside_the_weight(arguments):
+    case = Case(dtype=np.float32, **arguments)
+    got, want = np.full(case.weight.shape[:1], np.nan, np.float32), np.empty(case.weight.shape[:1])
+    conv2d_grad_weight(case.dy, case.x, got, np.empty_like(case.weight), *case.options)
+    conv2d_grad_weight.reference(case.dy, case.x, want, np.empty_like(case.weight), *case.options)
+    assert_close(got, want, f"{case.x.shape}")
+
+
+def test_lenet_takes_lanes_along_images():
+    """The choice that LeNet's speed rests on."""
+    if simd.VECTOR_BITS < 256:
+        pytest.skip("with narrow vectors rows are long enough")
+    x, weight, y = (256, 6, 14, 14), (16, 6, 5, 5), (256, 16, 10, 10)
+    options = (1, 1, 0, 0, 1, 1), 1, 4
+    assert module._forward_plan(x, weight, y, *options).body is conv2d_images._convolve
+    assert module._grad_input_plan(y, weight, x, *options).body is conv2d_images._convolve
+    assert module._grad_weight_plan(y, x, weight, *options).body is conv2d_images._weigh
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 def test_same_bits_with_any_number_of_threads():
-    for arguments in LARGE:
+    for arguments in [*LARGE, *IMAGES]:
         case, results = Case(dtype=np.float32, **arguments), []
         try:
             for threads in (1, 2, numba.config.NUMBA_NUM_THREADS):
@@ -284,7 +320,7 @@ def test_nothing_outside_of_the_arrays(dtype):
 
     for case in [*list(crossed(1, dtype=dtype))[::4], *list(crossed(CHANNELS, dtype=dtype))[::4]]:
         case.check(run)
-    for arguments in LARGE:
+    for arguments in [*LARGE, *IMAGES]:
         Case(dtype=dtype, **arguments).check(run)
 
 
@@ -297,7 +333,7 @@ def test_infinity_and_nan_go_where_the_sums_take_them():
     np.testing.assert_array_equal(np.isfinite(y), np.isfinite(want))
     np.testing.assert_array_equal(np.isnan(y), np.isnan(want))
     dw = np.empty_like(case.weight)
-    conv2d_grad_weight(case.dy, case.x, dw, *case.options)
+    conv2d_grad_weight(case.dy, case.x, np.empty(0, np.float32), dw, *case.options)
     assert not np.isfinite(dw[:, 1]).any() and not np.isfinite(dw[:, 2]).all() and np.isfinite(dw[:, 0]).all()
 
 
@@ -306,7 +342,7 @@ def test_float32_sums_are_accurate():
     random = np.random.default_rng(0)
     dy, x = (random.random((64, c, 96, 96), np.float32) for c in (1, 1))
     for kernel, inputs, shape, options in (
-        (conv2d_grad_weight, (dy, x), (1, 1, 1, 1), (1, 1, 0, 0, 1, 1, 1)),
+        (conv2d_grad_weight, (dy, x, np.empty(0, np.float32)), (1, 1, 1, 1), (1, 1, 0, 0, 1, 1, 1)),
         (conv2d_grad_bias, (dy,), (1,), ()),
     ):
         got, want = np.empty(shape, np.float32), np.empty(shape)
@@ -336,8 +372,8 @@ PAIRS = [  # groups, stride, dilation, padding, kernel: every two values of two 
 def test_cuda_twins(tile, monkeypatch):
     monkeypatch.setattr(launch, "TILE", tile)
     monkeypatch.setattr(launch, "THREADS", 2 * tile + 1)
-    monkeypatch.setattr(module, "_MICRO", 2)
-    monkeypatch.setattr(module, "_SPLIT_BLOCKS", 3)
+    monkeypatch.setattr(conv2d_gather, "_MICRO", 2)
+    monkeypatch.setattr(conv2d_gather, "_SPLIT_BLOCKS", 3)
     for number, (groups, stride, dilation, padding, kernel) in list(enumerate(PAIRS))[:: 1 if tile == 2 else 8]:
         dtype = (np.float32, np.float64)[number % 2]
         case = Case((1, CHANNELS, 4, 3), 4, kernel, stride, dilation, padding, groups, bias=number % 3 > 0, dtype=dtype)

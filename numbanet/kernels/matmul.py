@@ -29,17 +29,14 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import prange, types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
-from numbanet.kernels.simd import TILE_ROWS, VECTOR_BITS, fma_tile, lanes
+from numbanet.kernels.simd import TILE_ROWS, Vectors, fma_tile, lanes
 
 ROWS = TILE_ROWS  # rows of a register tile; its columns are 3, 2 or 1 vectors
 DEPTH = 256  # length of a packed panel
@@ -67,83 +64,6 @@ def matmul_reference(
 
 
 # ------------------------------------------------------------------------------------------------ packing, on vectors
-
-_INDEX, _INT = ir.IntType(64), ir.IntType(32)
-
-
-class Vectors:
-    """LLVM vector code over 1-D arrays, for loops in which LLVM cannot be sure that the arrays do not overlap."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, position: int) -> None:
-        """For arrays of the dtype of the call's argument number ``position``."""
-        self.context, self.builder, self.signature, self.args = context, builder, signature, args
-        single = signature.args[position].dtype == types.float32
-        self.scalar, self.bytes = (ir.FloatType(), 4) if single else (ir.DoubleType(), 8)
-        self.lanes = VECTOR_BITS // 8 // self.bytes
-
-    def pointer(self, position: int) -> Any:
-        """Where the array at argument ``position`` begins, moved on by the argument that follows it."""
-        array = make_array(self.signature.args[position])(self.context, self.builder, self.args[position])
-        return self.builder.gep(array.data, [self.args[position + 1]])
-
-    def splat(self, value: Any, width: int) -> Any:
-        """``width`` copies of a scalar."""
-        kind = ir.VectorType(value.type, width)
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
-        return self.shuffle(one, one, [0] * width)
-
-    def index(self, value: int) -> Any:
-        return ir.Constant(_INDEX, value)
-
-    def at(self, pointer: Any, offset: Any, width: int) -> Any:
-        return self.builder.bitcast(self.builder.gep(pointer, [offset]), ir.VectorType(self.scalar, width).as_pointer())
-
-    def first(self, count: Any, width: int) -> Any:
-        """The mask of the first ``count`` of ``width`` lanes."""
-        lanes = ir.Constant(ir.VectorType(_INT, width), list(range(width)))
-        return self.builder.icmp_signed("<", lanes, self.splat(self.builder.trunc(count, _INT), width))
-
-    def shuffle(self, x: Any, y: Any, picks: list[int]) -> Any:
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT, len(picks)), picks))
-
-    def load(self, pointer: Any, offset: Any, width: int, mask: Any = None) -> Any:
-        """``width`` elements; with a mask, zeros where it is false, and nothing is read there."""
-        vector = ir.VectorType(self.scalar, width)
-        if mask is None:
-            value = self.builder.load(self.at(pointer, offset, width))
-            value.align = self.bytes
-            return value
-        kind = ir.FunctionType(vector, [vector.as_pointer(), _INT, mask.type, vector])
-        name = f"llvm.masked.load.v{width}f{8 * self.bytes}.p0"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        zero = ir.Constant(vector, [0.0] * width)
-        return self.builder.call(function, [self.at(pointer, offset, width), ir.Constant(_INT, self.bytes), mask, zero])
-
-    def store(self, value: Any, pointer: Any, offset: Any, width: int, mask: Any = None) -> None:
-        """Store a vector of ``width`` floats or integers; with a mask, only where it is true."""
-        to = self.builder.bitcast(self.builder.gep(pointer, [offset]), value.type.as_pointer())
-        element = value.type.element
-        letter, bits = ("i", element.width) if isinstance(element, ir.IntType) else ("f", 8 * self.bytes)
-        if mask is None:
-            self.builder.store(value, to).align = bits // 8
-            return
-        kind = ir.FunctionType(ir.VoidType(), [value.type, to.type, _INT, mask.type])
-        name = f"llvm.masked.store.v{width}{letter}{bits}.p0"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        self.builder.call(function, [value, to, ir.Constant(_INT, bits // 8), mask])
-
-    def total(self, vector: Any) -> Any:
-        """The sum of a vector's lanes, by halving."""
-        width = self.lanes
-        while width > 1:
-            width //= 2
-            low, high = list(range(width)), list(range(width, 2 * width))
-            vector = self.builder.fadd(self.shuffle(vector, vector, low), self.shuffle(vector, vector, high))
-        return self.builder.extract_element(vector, ir.Constant(_INT, 0))
-
-    def steps(self, count: Any, step: int) -> Any:
-        """``for i in range(0, count, step)``."""
-        return cgutils.for_range_slice(self.builder, self.index(0), count, self.index(step), _INDEX)
 
 
 @cache

@@ -49,43 +49,108 @@ def lanes(dtype: np.dtype) -> int:
     return VECTOR_BITS // 8 // np.dtype(dtype).itemsize
 
 
-_INDEX = ir.IntType(64)
+_INDEX, _INT = ir.IntType(64), ir.IntType(32)
 
 
 def _index(value: int) -> ir.Constant:
     return ir.Constant(_INDEX, value)
 
 
-class _Emit:
-    """LLVM instructions on vectors of one element type."""
+class Vectors:
+    """LLVM vector instructions on 1-D arrays of one floating type, for the code generators of intrinsics.
 
-    def __init__(self, builder: Any, element: Any) -> None:
-        self.builder = builder
-        self.scalar = ir.FloatType() if element == types.float32 else ir.DoubleType()
-        self.bytes = 4 if element == types.float32 else 8
+    Where nothing else is said, a vector is as wide as the machine's registers: ``lanes`` elements.
+    """
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, position: int) -> None:
+        """For arrays of the dtype of the call's argument number ``position``."""
+        self.context, self.builder, self.signature, self.args = context, builder, signature, args
+        single = signature.args[position].dtype == types.float32
+        self.scalar, self.bytes = (ir.FloatType(), 4) if single else (ir.DoubleType(), 8)
         self.lanes = VECTOR_BITS // 8 // self.bytes
         self.vector = ir.VectorType(self.scalar, self.lanes)
-        name = f"llvm.fma.v{self.lanes}f{8 * self.bytes}"
-        self.fma_function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.vector, [self.vector] * 3), name
-        )
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
 
-    def load(self, pointer: Any, offset: Any) -> Any:
-        address = self.builder.bitcast(self.builder.gep(pointer, [offset]), self.vector.as_pointer())
-        value = self.builder.load(address)
-        value.align = self.bytes  # images are read at any offset
-        return value
+    def pointer(self, position: int) -> Any:
+        """Where the array at argument ``position`` begins, moved on by the argument that follows it."""
+        array = make_array(self.signature.args[position])(self.context, self.builder, self.args[position])
+        return self.builder.gep(array.data, [self.args[position + 1]])
 
-    def store(self, value: Any, pointer: Any, offset: Any) -> None:
-        address = self.builder.bitcast(self.builder.gep(pointer, [offset]), self.vector.as_pointer())
-        self.builder.store(value, address).align = self.bytes
+    def index(self, value: int) -> Any:
+        return _index(value)
+
+    def at(self, pointer: Any, offset: Any, width: int) -> Any:
+        """The address of ``width`` elements, as a pointer to a vector."""
+        return self.builder.bitcast(self.builder.gep(pointer, [offset]), ir.VectorType(self.scalar, width).as_pointer())
+
+    def splat(self, value: Any, width: int | None = None) -> Any:
+        """Copies of a scalar."""
+        kind = ir.VectorType(value.type, width or self.lanes)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
+        return self.shuffle(one, one, [0] * (width or self.lanes))
+
+    def shuffle(self, x: Any, y: Any, picks: list[int]) -> Any:
+        """A vector of chosen lanes of two others, y's counted on from x's."""
+        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT, len(picks)), picks))
+
+    def first(self, count: Any, width: int) -> Any:
+        """The mask of the first ``count`` of ``width`` lanes."""
+        lanes = ir.Constant(ir.VectorType(_INT, width), list(range(width)))
+        return self.builder.icmp_signed("<", lanes, self.splat(self.builder.trunc(count, _INT), width))
+
+    def within(self, i: Any, low: Any, high: Any) -> Any:
+        """The mask of the lanes l with low <= i + l < high (indices below 2^31)."""
+        offset = self.splat(self.builder.trunc(self.builder.sub(i, low), _INT))
+        limit = self.splat(self.builder.trunc(self.builder.sub(high, low), _INT))
+        lane = self.builder.add(offset, ir.Constant(ir.VectorType(_INT, self.lanes), list(range(self.lanes))))
+        return self.builder.icmp_unsigned("<", lane, limit)
+
+    def load(self, pointer: Any, offset: Any, width: int | None = None, mask: Any = None) -> Any:
+        """Elements at any alignment; with a mask, zeros where it is false, and nothing is read there."""
+        width = width or self.lanes
+        vector = ir.VectorType(self.scalar, width)
+        if mask is None:
+            value = self.builder.load(self.at(pointer, offset, width))
+            value.align = self.bytes
+            return value
+        kind = ir.FunctionType(vector, [vector.as_pointer(), _INT, mask.type, vector])
+        name = f"llvm.masked.load.v{width}f{8 * self.bytes}.p0"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        zero = ir.Constant(vector, [0.0] * width)
+        return self.builder.call(function, [self.at(pointer, offset, width), ir.Constant(_INT, self.bytes), mask, zero])
+
+    def store(self, value: Any, pointer: Any, offset: Any, width: int | None = None, mask: Any = None) -> None:
+        """Store a vector of ``width`` floats or integers; with a mask, only where it is true."""
+        width = width or self.lanes
+        to = self.builder.bitcast(self.builder.gep(pointer, [offset]), value.type.as_pointer())
+        element = value.type.element
+        letter, bits = ("i", element.width) if isinstance(element, ir.IntType) else ("f", 8 * self.bytes)
+        if mask is None:
+            self.builder.store(value, to).align = bits // 8
+            return
+        kind = ir.FunctionType(ir.VoidType(), [value.type, to.type, _INT, mask.type])
+        name = f"llvm.masked.store.v{width}{letter}{bits}.p0"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        self.builder.call(function, [value, to, ir.Constant(_INT, bits // 8), mask])
 
     def broadcast(self, pointer: Any, offset: Any) -> Any:
-        return self._splat(self.builder.load(self.builder.gep(pointer, [offset])), self.vector)
+        """Copies of one element."""
+        return self.splat(self.builder.load(self.builder.gep(pointer, [offset])))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        return self.builder.call(self.fma_function, [a, b, c])
+        """a * b + c, rounded once."""
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fma.v{self.lanes}f{8 * self.bytes}"
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c])
+
+    def total(self, vector: Any) -> Any:
+        """The sum of a vector's lanes, by halving."""
+        width = self.lanes
+        while width > 1:
+            width //= 2
+            low, high = list(range(width)), list(range(width, 2 * width))
+            vector = self.builder.fadd(self.shuffle(vector, vector, low), self.shuffle(vector, vector, high))
+        return self.builder.extract_element(vector, ir.Constant(_INT, 0))
 
     def sums(self, vectors: list[Any]) -> list[Any]:
         """The sum of each vector's lanes.
@@ -106,16 +171,13 @@ class _Emit:
                 group += [self.zero] * (len(group) % 2)
                 group = [
                     self.builder.fadd(
-                        self._shuffle(group[i], group[i + 1], low), self._shuffle(group[i], group[i + 1], high)
+                        self.shuffle(group[i], group[i + 1], low), self.shuffle(group[i], group[i + 1], high)
                     )
                     for i in range(0, len(group), 2)
                 ]
                 block = half
-            results += [self.builder.extract_element(group[0], ir.Constant(ir.IntType(32), i)) for i in range(wanted)]
+            results += [self.builder.extract_element(group[0], ir.Constant(_INT, i)) for i in range(wanted)]
         return results
-
-    def _shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
     def transpose(self, rows: list[Any]) -> list[Any]:
         """As many vectors as there are lanes, as a square: vector i of the result holds lane i of each.
@@ -129,39 +191,13 @@ class _Emit:
             for i in range(self.lanes):
                 if i & half == 0:
                     a, b = rows[i], rows[i + half]
-                    rows[i], rows[i + half] = self._shuffle(a, b, low), self._shuffle(a, b, high)
+                    rows[i], rows[i + half] = self.shuffle(a, b, low), self.shuffle(a, b, high)
             half //= 2
         return rows
 
-    def within(self, i: Any, low: Any, high: Any) -> Any:
-        """The mask of the lanes l with low <= i + l < high (indices below 2^31)."""
-        narrow = ir.IntType(32)
-        index = ir.VectorType(narrow, self.lanes)
-        offset = self._splat(self.builder.trunc(self.builder.sub(i, low), narrow), index)
-        limit = self._splat(self.builder.trunc(self.builder.sub(high, low), narrow), index)
-        lane = self.builder.add(offset, ir.Constant(index, list(range(self.lanes))))
-        return self.builder.icmp_unsigned("<", lane, limit)
-
-    def _splat(self, value: Any, vector: Any) -> Any:
-        undefined = ir.Constant(vector, ir.Undefined)
-        one = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None))
-
-    def masked_load(self, pointer: Any, offset: Any, mask: Any) -> Any:
-        """The vector at ``offset`` with zeros in the lanes outside the mask, whose memory is not touched."""
-        address = self.builder.bitcast(self.builder.gep(pointer, [offset]), self.vector.as_pointer())
-        kind = ir.FunctionType(self.vector, [address.type, ir.IntType(32), mask.type, self.vector])
-        name = f"llvm.masked.load.v{self.lanes}f{8 * self.bytes}.p0"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(function, [address, ir.Constant(ir.IntType(32), self.bytes), mask, self.zero])
-
-    def masked_store(self, value: Any, pointer: Any, offset: Any, mask: Any) -> None:
-        """Store the lanes of the mask; the memory of the others is not touched."""
-        address = self.builder.bitcast(self.builder.gep(pointer, [offset]), self.vector.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [self.vector, address.type, ir.IntType(32), mask.type])
-        name = f"llvm.masked.store.v{self.lanes}f{8 * self.bytes}.p0"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        self.builder.call(function, [value, address, ir.Constant(ir.IntType(32), self.bytes), mask])
+    def steps(self, count: Any, step: int) -> Any:
+        """``for i in range(0, count, step)``."""
+        return cgutils.for_range_slice(self.builder, _index(0), count, _index(step), _INDEX)
 
 
 def _loop(builder: Any, count: Any, step: int, accumulators: list[Any], body: Any) -> list[Any]:
@@ -195,15 +231,6 @@ def _loop(builder: Any, count: Any, step: int, accumulators: list[Any], body: An
     return results
 
 
-def _pointers(context: Any, builder: Any, signature: Any, args: Any, names: dict[int, int]) -> list[Any]:
-    """Data pointers of the array arguments at positions ``names``, each moved on by the offset argument named there."""
-    pointers = []
-    for position, offset in names.items():
-        array = make_array(signature.args[position])(context, builder, args[position])
-        pointers.append(builder.gep(array.data, [args[offset]]))
-    return pointers
-
-
 @cache
 def fma_tile(rows: int, vectors: int) -> Any:
     """The outer-product tile, callable inside ``@jit`` functions.
@@ -223,9 +250,9 @@ def fma_tile(rows: int, vectors: int) -> Any:
         signature = types.void(n, a, n, b, n, taps, n, c, n, n, n)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit = _Emit(builder, signature.args[1].dtype)
+            emit = Vectors(context, builder, signature, args, 1)
             count, ldc, accumulate = args[0], args[9], args[10]
-            a, b, taps, c = _pointers(context, builder, signature, args, {1: 2, 3: 4, 5: 6, 7: 8})
+            a, b, taps, c = emit.pointer(1), emit.pointer(3), emit.pointer(5), emit.pointer(7)
 
             def step(t: Any, held: list[Any]) -> list[Any]:
                 tap = builder.load(builder.gep(taps, [t]))
@@ -274,10 +301,9 @@ def place_tile(rows: int, vectors: int) -> Any:
         signature = types.void(n, a, n, b, n, terms, n, places, n, c, n, n, n)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit = _Emit(builder, signature.args[1].dtype)
+            emit = Vectors(context, builder, signature, args, 1)
             count, ldc, accumulate = args[0], args[11], args[12]
-            names = {1: 2, 3: 4, 5: 6, 7: 8, 9: 10}
-            a, b, terms, places, c = _pointers(context, builder, signature, args, names)
+            a, b, terms, places, c = (emit.pointer(position) for position in (1, 3, 5, 7, 9))
 
             def place(i: int) -> Any:
                 return builder.load(builder.gep(places, [_index(i)]))
@@ -332,9 +358,9 @@ def dot_tile(rows: int, columns: int) -> Any:
         signature = types.void(n, n, a, n, n, n, b, n, n, taps, n, c, n, n)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit = _Emit(builder, signature.args[2].dtype)
+            emit = Vectors(context, builder, signature, args, 2)
             pieces, count, lda, a_step, b_step, ldc = (args[i] for i in (0, 1, 4, 5, 8, 13))
-            a, b, taps, c = _pointers(context, builder, signature, args, {2: 3, 6: 7, 9: 10, 11: 12})
+            a, b, taps, c = emit.pointer(2), emit.pointer(6), emit.pointer(9), emit.pointer(11)
             offsets = [builder.load(builder.gep(taps, [_index(j)])) for j in range(columns)]
 
             def piece(p: Any, held: list[Any]) -> list[Any]:
@@ -384,11 +410,11 @@ def read_row(typingctx, n, source, s0, low, high, target, t0):  # type: ignore[n
     signature = types.void(index, source, index, index, index, target, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emit(builder, signature.args[1].dtype)
-        source, target = _pointers(context, builder, signature, args, {1: 2, 5: 6})
+        emit = Vectors(context, builder, signature, args, 1)
+        source, target = emit.pointer(1), emit.pointer(5)
 
         def step(i: Any, held: list[Any]) -> list[Any]:
-            emit.store(emit.masked_load(source, i, emit.within(i, args[3], args[4])), target, i)
+            emit.store(emit.load(source, i, mask=emit.within(i, args[3], args[4])), target, i)
             return held
 
         _loop(builder, args[0], emit.lanes, [], step)
@@ -407,8 +433,8 @@ def read_alternate(typingctx, n, source, s0, low, high, target, t0):  # type: ig
     signature = types.void(index, source, index, index, index, target, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emit(builder, signature.args[1].dtype)
-        source, target = _pointers(context, builder, signature, args, {1: 2, 5: 6})
+        emit = Vectors(context, builder, signature, args, 1)
+        source, target = emit.pointer(1), emit.pointer(5)
         two = _index(2)
         low = builder.mul(args[3], two)
         high = builder.sub(builder.mul(args[4], two), _index(1))  # the last one's neighbour may lie outside the array
@@ -417,8 +443,8 @@ def read_alternate(typingctx, n, source, s0, low, high, target, t0):  # type: ig
         def step(i: Any, held: list[Any]) -> list[Any]:
             first = builder.mul(i, two)
             second = builder.add(first, _index(emit.lanes))
-            a, b = (emit.masked_load(source, at, emit.within(at, low, high)) for at in (first, second))
-            emit.store(emit._shuffle(a, b, list(range(0, 2 * emit.lanes, 2))), target, i)
+            a, b = (emit.load(source, at, mask=emit.within(at, low, high)) for at in (first, second))
+            emit.store(emit.shuffle(a, b, list(range(0, 2 * emit.lanes, 2))), target, i)
             return held
 
         _loop(builder, args[0], emit.lanes, [], step)
@@ -437,13 +463,13 @@ def write_row(typingctx, n, source, s0, shift, target, t0):  # type: ignore[no-u
     signature = types.void(index, source, index, source.dtype, target, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emit(builder, signature.args[1].dtype)
-        source, target = _pointers(context, builder, signature, args, {1: 2, 4: 5})
-        shift = emit._splat(args[3], emit.vector)
+        emit = Vectors(context, builder, signature, args, 1)
+        source, target = emit.pointer(1), emit.pointer(4)
+        shift = emit.splat(args[3])
 
         def step(i: Any, held: list[Any]) -> list[Any]:
             value = builder.fadd(emit.load(source, i), shift)
-            emit.masked_store(value, target, i, emit.within(i, _index(0), args[0]))
+            emit.store(value, target, i, mask=emit.within(i, _index(0), args[0]))
             return held
 
         _loop(builder, args[0], emit.lanes, [], step)
@@ -463,9 +489,9 @@ def read_lanes(typingctx, n, source, s0, step, images, target, t0):  # type: ign
     signature = types.void(index, source, index, index, index, target, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emit(builder, signature.args[1].dtype)
+        emit = Vectors(context, builder, signature, args, 1)
         count, step, images = args[0], args[3], args[4]
-        source, target = _pointers(context, builder, signature, args, {1: 2, 5: 6})
+        source, target = emit.pointer(1), emit.pointer(5)
         ends = [
             builder.select(builder.icmp_signed("<", _index(j), images), count, _index(0)) for j in range(emit.lanes)
         ]
@@ -474,7 +500,7 @@ def read_lanes(typingctx, n, source, s0, step, images, target, t0):  # type: ign
             rows = []
             for j in range(emit.lanes):
                 at = builder.add(builder.mul(step, _index(j)), i)
-                rows.append(emit.masked_load(source, at, emit.within(i, _index(0), ends[j])))
+                rows.append(emit.load(source, at, mask=emit.within(i, _index(0), ends[j])))
             first = builder.mul(i, _index(emit.lanes))
             for j, pixel in enumerate(emit.transpose(rows)):
                 emit.store(pixel, target, builder.add(first, _index(j * emit.lanes)))
@@ -496,10 +522,10 @@ def write_lanes(typingctx, n, source, s0, shift, target, t0, step, images):  # t
     signature = types.void(index, source, index, source.dtype, target, index, index, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emit(builder, signature.args[1].dtype)
+        emit = Vectors(context, builder, signature, args, 1)
         count, step, images = args[0], args[6], args[7]
-        source, target = _pointers(context, builder, signature, args, {1: 2, 4: 5})
-        shift = emit._splat(args[3], emit.vector)
+        source, target = emit.pointer(1), emit.pointer(4)
+        shift = emit.splat(args[3])
         ends = [
             builder.select(builder.icmp_signed("<", _index(j), images), count, _index(0)) for j in range(emit.lanes)
         ]
@@ -509,7 +535,7 @@ def write_lanes(typingctx, n, source, s0, shift, target, t0, step, images):  # t
             pixels = [emit.load(source, builder.add(first, _index(j * emit.lanes))) for j in range(emit.lanes)]
             for j, row in enumerate(emit.transpose(pixels)):
                 at = builder.add(builder.mul(step, _index(j)), i)
-                emit.masked_store(builder.fadd(row, shift), target, at, emit.within(i, _index(0), ends[j]))
+                emit.store(builder.fadd(row, shift), target, at, mask=emit.within(i, _index(0), ends[j]))
             return held
 
         _loop(builder, count, emit.lanes, [], square)

@@ -107,7 +107,15 @@ class _ImageDataset(Dataset):
                 "The two files do not belong together: put the right pair in their place."
             )
         self._refuse_the_other_dataset(labels, files[1])
+        self._say_where(files[0].parent)
         return images, labels, str(files[0].parent)
+
+    def _say_where(self, folder: Path) -> None:
+        """One line, once, where the folder that the caller named does not hold the files."""
+        name = f"{type(self).__name__} in {self.root}"
+        if self.root is not None and not folder.is_relative_to(self.root) and name not in _said:
+            _said.add(name)
+            print(f"{type(self).__name__}: no files in {self.root}; read from {folder}", file=sys.stderr)
 
     def _refuse_the_other_dataset(self, labels: np.ndarray, path: Path) -> None:
         # The two datasets' files have the same names and shapes.

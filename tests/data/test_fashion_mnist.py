@@ -94,6 +94,19 @@ def test_search_order(tmp_path, monkeypatch):
     assert mark() == 2
 
 
+def test_says_once_that_a_named_folder_was_not_used(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(FashionMNIST, "_system_folders", (str(tmp_path / "system"),))
+    make_files(tmp_path / "system", 4)
+    for _ in range(2):
+        mark(root=tmp_path / "root")
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and str(tmp_path / "root") in said and str(tmp_path / "system") in said
+    make_files(tmp_path / "root", 1)
+    mark(root=tmp_path / "root")
+    mark()
+    assert capfd.readouterr().err == ""
+
+
 def test_folder_with_half_of_the_files_is_passed_over(tmp_path):
     make_files(tmp_path / "root", 1)
     (tmp_path / "root" / (NAMES[1] + ".gz")).unlink()

@@ -203,26 +203,6 @@ def _dropout(n: int, size: int) -> Case:
     return Case(f"dropout/forward/{n}x{size}", "ops", make, check=None)  # each library has random bits of its own
 
 
-def _step(name: str, network: str, **options: Any) -> Case:
-    """One step of an optimiser over a network's parameters, with gradients that stay."""
-
-    def make(library: Any) -> Run:
-        shapes = [tuple(p.shape) for p in NETWORKS[network].build(library).parameters()]
-        parameters = [library.from_numpy(random(f"p{i}", *s)).requires_grad_() for i, s in enumerate(shapes)]
-        for i, (parameter, shape) in enumerate(zip(parameters, shapes)):
-            parameter.grad = library.from_numpy(random(f"g{i}", *shape))
-        optimizer = getattr(library.optim, name)(parameters, lr=1e-3, **options)
-
-        def run() -> Any:
-            optimizer.step()
-            return parameters
-
-        return run
-
-    text = "".join(f" {key}={value}" for key, value in options.items())
-    return Case(f"{name}{text}/{network}", "ops", make)
-
-
 def _ops() -> list[Case]:
     big, small = (32, 64, 56, 56), (256, 6, 28, 28)
     functional: Callable[[str], Callable[..., Any]] = lambda name: (  # noqa: E731
@@ -245,9 +225,6 @@ def _ops() -> list[Case]:
         *_cross_entropy(256, 10),
         *_cross_entropy(256, 1000),
         _dropout(256, 4096),
-        *[_step("SGD", network) for network in ("lenet", "resnet18")],
-        _step("SGD", "resnet18", momentum=0.9, weight_decay=1e-4),
-        *[_step("Adam", network) for network in ("lenet", "resnet18")],
     ]
 
 

@@ -220,9 +220,16 @@ def conv2d_geometry(
 
 
 @lru_cache(maxsize=4096, typed=True)
-def pool2d_geometry(
-    name: str, x: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int, int, int, int, int]]:
+def pool_geometry(
+    name: str,
+    dims: int,
+    x: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Check a pooling function's arguments, and work out its output.
 
     Per axis OH = (H + 2 * padding - dilation * (KH - 1) - 1) / stride + 1, rounded down, or up with ``ceil_mode``, where
@@ -230,33 +237,35 @@ def pool2d_geometry(
 
     Args:
         name: the function's name, for messages.
-        x: shape (N, C, H, W).
-        kernel_size, stride, padding, dilation: ints or pairs; stride None means ``kernel_size``.
+        dims: the number of axes with windows, 1 or 2.
+        x: shape (N, C, H, W) or (C, H, W), or with ``dims`` 1 (N, C, L) or (C, L).
+        kernel_size, stride, padding, dilation: ints or a tuple of ``dims``; stride None means ``kernel_size``.
         ceil_mode: round up.
 
     Returns:
-        The output's shape (N, C, OH, OW), and the kernels' numbers (KH, KW, SH, SW, PT, PL, DH, DW).
+        The input's shape as (N, C, H, W), the output's as (N, C, OH, OW), the output's own, and the kernels' numbers (KH,
+        KW, SH, SW, PT, PL, DH, DW). An axis L is W, with H = 1.
 
     Raises:
         RuntimeError: for sizes that do not fit.
     """
-    if len(x) != 4:
-        raise RuntimeError(f"{name}: expected input of shape (N, C, H, W) or (C, H, W), got {x}")
-    kernel = _pair(name, kernel_size, "kernel_size")
-    steps = kernel if stride is None or stride == () else _pair(name, stride, "stride")
-    pads = _pair(name, padding, "padding")
-    spread = _pair(name, dilation, "dilation")
+    image = _pool_image(name, dims, x)
+    if min(image[1:]) < 1:
+        raise RuntimeError(f"{name}: expected an input without empty dimensions (but for the batch), got {x}")
+    kernel = _window(name, dims, kernel_size, "kernel_size")
+    steps = kernel if stride is None or stride == () else _window(name, dims, stride, "stride")
+    pads = _window(name, dims, padding, "padding")
+    spread = _window(name, dims, dilation, "dilation")
     for argument, values in (("kernel_size", kernel), ("stride", steps), ("dilation", spread)):
         if min(values) < 1:
             raise RuntimeError(f"{name}: {argument} must be positive, got {values}")
     sizes = []
-    for size, k, s, p, d in zip(x[2:], kernel, steps, pads, spread, strict=True):
-        span = d * (k - 1) + 1
-        if p < 0 or 2 * p > span:
+    for size, k, s, p, d in zip(x[-dims:], kernel, steps, pads, spread, strict=True):
+        if p < 0 or 2 * p > k:
             raise RuntimeError(
                 f"{name}: padding must be between 0 and half the window, got padding {pads} with kernel_size {kernel}"
             )
-        last = size + 2 * p - span
+        last = size + 2 * p - d * (k - 1) - 1
         out = -(-last // s) + 1 if ceil_mode else last // s + 1
         if ceil_mode and (out - 1) * s >= size + p:
             out -= 1
@@ -266,29 +275,116 @@ def pool2d_geometry(
             f"{name}: the output of input {x} would be {tuple(sizes)}: too small for kernel_size {kernel}, stride {steps}, "
             f"padding {pads}, dilation {spread}"
         )
-    return (x[0], x[1], sizes[0], sizes[1]), (*kernel, *steps, *pads, *spread)
+    shape = (*x[:-dims], *sizes)
+    if dims == 1:
+        kernel, steps, pads, spread = (1, *kernel), (1, *steps), (0, *pads), (1, *spread)
+    return image, _as_image(dims, shape), shape, (*kernel, *steps, *pads, *spread)
+
+
+def _pool_image(name: str, dims: int, x: tuple[int, ...]) -> tuple[int, ...]:
+    """A pooling function's input shape as (N, C, H, W)."""
+    if len(x) not in (dims + 1, dims + 2):
+        expected = "(N, C, H, W) or (C, H, W)" if dims == 2 else "(N, C, L) or (C, L)"
+        raise RuntimeError(f"{name}: expected input of shape {expected}, got {x}")
+    return _as_image(dims, x)
+
+
+def _as_image(dims: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(N, C, H, W) of a shape whose last ``dims`` axes are windowed, with 1 for what is not there."""
+    batch = shape[:-dims] if len(shape) == dims + 2 else (1, *shape[:-dims])
+    return (*batch, *(1,) * (2 - dims), *shape[-dims:])
+
+
+def _window(name: str, dims: int, value: Any, argument: str) -> tuple[int, ...]:
+    """``dims`` ints from an int or a sequence of one or ``dims`` ints."""
+    if dims == 2:
+        return _pair(name, value, argument)
+    try:
+        items = (value.__index__(),) if hasattr(value, "__index__") else tuple([v.__index__() for v in value])
+    except (TypeError, AttributeError):
+        raise TypeError(f"{name}: {argument} must be an int or a tuple of one, got {value!r}") from None
+    if len(items) != 1:
+        raise RuntimeError(f"{name}: {argument} must be an int or a tuple of one, got {value!r}")
+    return items
 
 
 @lru_cache(maxsize=4096, typed=True)
-def adaptive_pool2d_geometry(name: str, x: tuple[int, ...], output_size: Any) -> tuple[int, int, int, int]:
-    """The output shape (N, C, OH, OW) of adaptive pooling of (N, C, H, W); a size of None keeps the input's.
+def adaptive_pool_geometry(
+    name: str, dims: int, x: tuple[int, ...], output_size: Any
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Check an adaptive pooling function's arguments, and work out its output; a size of None among two keeps the input's.
+
+    Returns:
+        The input's shape as (N, C, H, W), the output's as (N, C, OH, OW), and the output's own, as ``pool_geometry``.
 
     Raises:
         RuntimeError: for sizes that do not fit.
+        TypeError: for sizes that are not ints.
     """
-    if len(x) != 4:
-        raise RuntimeError(f"{name}: expected input of shape (N, C, H, W) or (C, H, W), got {x}")
-    wanted = tuple(output_size) if isinstance(output_size, tuple) else (output_size, output_size)
-    if len(wanted) == 1:
-        wanted = (wanted[0], wanted[0])
-    if len(wanted) != 2:
-        raise RuntimeError(f"{name}: output_size must be an int, None or a pair of them, got {output_size!r}")
-    oh, ow = _pair(name, tuple([x[2 + i] if size is None else size for i, size in enumerate(wanted)]), "output_size")
-    if oh < 0 or ow < 0:
-        raise RuntimeError(f"{name}: output_size must not be negative, got {(oh, ow)}")
-    if min(x[1:]) < 1:
+    image = _pool_image(name, dims, x)
+    wanted = output_size if isinstance(output_size, tuple) else (output_size,) * dims
+    if dims == 2 and len(wanted) == 2 and output_size is not None:
+        wanted = tuple([x[i - 2] if size is None else size for i, size in enumerate(wanted)])
+    try:
+        sizes = tuple([size.__index__() for size in wanted])
+    except AttributeError:
+        raise TypeError(f"{name}: output_size must be made of ints, got {output_size!r}") from None
+    if len(sizes) != dims:
+        raise RuntimeError(
+            f"{name}: output_size must be an int or a tuple of {'two' if dims == 2 else 'one'}, got {output_size!r}"
+        )
+    if min(sizes) < 0:
+        raise RuntimeError(f"{name}: output_size must not be negative, got {sizes}")
+    if min(image[1:]) < 1:
         raise RuntimeError(f"{name}: expected an input without empty dimensions (but for the batch), got {x}")
-    return x[0], x[1], oh, ow
+    shape = (*x[:-dims], *sizes)
+    return image, _as_image(dims, shape), shape
+
+
+def unpool_geometry(
+    name: str, dims: int, x: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Check an unpooling function's arguments, and work out its output: per axis (OH - 1) * stride + KH - 2 * padding.
+
+    Args:
+        name, dims, x, kernel_size, stride, padding: as for ``pool_geometry``; x is the pooled shape.
+        output_size: another size that pools to x, less than a stride away; all dimensions, or the last ``dims``; or None.
+
+    Returns:
+        The input's shape as (N, C, OH, OW), the output's as (N, C, H, W), and the output's own.
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+        ValueError: for an output size that is none.
+    """
+    image = _pool_image(name, dims, x)
+    if min(image[1:]) < 1:
+        raise RuntimeError(f"{name}: expected an input without empty dimensions (but for the batch), got {x}")
+    kernel = _window(name, dims, kernel_size, "kernel_size")
+    steps = kernel if stride is None else _window(name, dims, stride, "stride")
+    pads = _window(name, dims, padding, "padding")
+    usual = tuple([(n - 1) * s + k - 2 * p for n, k, s, p in zip(x[-dims:], kernel, steps, pads, strict=True)])
+    sizes = usual
+    if output_size is not None:
+        try:
+            sizes = tuple([size.__index__() for size in output_size])
+        except (TypeError, AttributeError):
+            raise TypeError(f"{name}: output_size must be a tuple of ints, got {output_size!r}") from None
+        if len(sizes) == dims + 2:
+            sizes = sizes[2:]
+        if len(sizes) != dims:
+            raise ValueError(f"{name}: output_size must have {dims} or {dims + 2} sizes, got {tuple(output_size)}")
+        for size, middle, s in zip(sizes, usual, steps, strict=True):
+            if not middle - s < size < middle + s:
+                raise ValueError(
+                    f"{name}: output_size must be less than the stride {steps} away from {usual}, got {tuple(output_size)}"
+                )
+    if min(sizes) < 0:
+        raise ValueError(
+            f"{name}: the output of input {x} would be {sizes}, with kernel_size {kernel}, stride {steps}, padding {pads}"
+        )
+    shape = (*x[:-dims], *sizes)
+    return image, _as_image(dims, shape), shape
 
 
 @lru_cache(maxsize=4096, typed=True)

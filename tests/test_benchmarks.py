@@ -143,8 +143,8 @@ def test_comparison_lists_cases(capsys):
 
 def test_comparison_script_starts_from_anywhere(tmp_path):
     script = ROOT / "benchmarks" / "compare_torch.py"
-    command = [sys.executable, str(script), "--list", "--filter", "^SGD/lenet$"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "SGD/lenet\n"
+    command = [sys.executable, str(script), "--list", "--filter", "^optim/SGD/lenet$"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "optim/SGD/lenet\n"
 
 
 # --------------------------------------------------------------------------------------------------------------- asv
@@ -156,7 +156,7 @@ def _benchmarks():
         bench_kernels.Convolution: str(CONVOLUTIONS[-1]),
         bench_kernels.Layers: "avg_pool2d/forward/256x6x28x28 2/2",
         bench_kernels.Matmul: "matmul/256x256x256",
-        bench_kernels.Operations: "SGD/lenet",
+        bench_kernels.Operations: "optim/SGD/lenet",
         bench_training.TrainingStep: "lenet",
         bench_training.ForwardPass: "lenet",
         bench_memory.PeakMemory: "lenet",

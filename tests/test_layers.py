@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "tensor": {"autograd", "random"} | FOUNDATION,
     "functional": {"kernels"} | TENSOR,
     "nn": (FUNCTIONAL - {"kernels"}),
+    "signal": (FUNCTIONAL - {"kernels"}),
+    "ops": {"functional", "nn"},
     "optim": {"functional", "kernels"} | TENSOR,  # a step is one kernel, and nothing differentiates it
     "data": TENSOR,
     "io": TENSOR,
@@ -36,7 +38,7 @@ MAY_IMPORT = {
     "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "__init__"},
     # Names only: they import what they offer again.
     "cuda": {"devices"},
-    "utils": {"data"},
+    "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves
     "__main__": {"cli"},
     "__init__": {"autograd", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
 }
@@ -44,7 +46,8 @@ MAY_IMPORT = {
 # Imports inside functions that go up: (file, room), each for a reason.
 UPWARD = {
     ("tensor.py", "functional"),  # Tensor's methods are functional's functions, fetched at their first call
-    ("autograd.py", "tensor"),  # gradients that nobody passed are made as tensors of ones and zeros
+    ("autograd/tape.py", "tensor"),  # gradients that nobody passed are made as tensors of ones and zeros
+    ("autograd/functional.py", "functional"),  # a Jacobian's rows are stacked
 }
 
 

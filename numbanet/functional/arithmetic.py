@@ -6,14 +6,15 @@ or 1. Every backward is written in these same functions, so it can be differenti
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from numbanet import devices, dtypes
-from numbanet.autograd import Function
+from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional import inplace
-from numbanet.kernels import elementwise
+from numbanet.kernels import elementwise, gather
 from numbanet.shapes import broadcast_shapes
 from numbanet.tensor import Tensor, operands, wrap
 
@@ -21,16 +22,31 @@ __all__ = [
     "abs",
     "abs_",
     "absolute",
+    "acos",
     "add",
     "add_",
+    "addcdiv",
+    "addcdiv_",
+    "addcmul",
+    "addcmul_",
     "allclose",
+    "arccos",
+    "arcsin",
+    "arctan",
+    "arctan2",
+    "asin",
+    "atan",
+    "atan2",
     "ceil",
     "clamp",
     "clamp_",
     "clamp_max",
+    "clamp_max_",
     "clamp_min",
+    "clamp_min_",
     "clip",
     "cos",
+    "cosh",
     "div",
     "div_",
     "divide",
@@ -38,19 +54,28 @@ __all__ = [
     "equal",
     "erf",
     "exp",
+    "exp2",
     "exp_",
     "expm1",
+    "fix",
     "floor",
     "floor_divide",
+    "fmod",
+    "frac",
     "ge",
     "gt",
+    "hypot",
     "isclose",
     "isfinite",
     "isinf",
     "isnan",
     "le",
+    "lerp",
+    "lerp_",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "log_",
     "logical_and",
     "logical_not",
@@ -74,12 +99,16 @@ __all__ = [
     "rsqrt",
     "sign",
     "sin",
+    "sinh",
     "sqrt",
     "sqrt_",
     "square",
     "sub",
     "sub_",
     "subtract",
+    "tan",
+    "true_divide",
+    "trunc",
     "where",
 ]  # fmt: skip
 
@@ -121,6 +150,9 @@ def unbroadcast(grad: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input + alpha * other``."""
     if alpha != 1:
+        a, b = operands("add", input, other)
+        if a._array.shape == b._array.shape and a.dtype.kind == "f" and not isinstance(alpha, Tensor):
+            return AddScaled.apply(a, b, float(alpha))
         other = mul(other, alpha)
     a, b = operands("add", input, other)
     return Add.apply(a, b, None)
@@ -136,6 +168,21 @@ class Add(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.needs_input_grad[:2]
         return unbroadcast(grad, ctx.shapes[0]) if a else None, unbroadcast(grad, ctx.shapes[1]) if b else None, None
+
+
+class AddScaled(Function):
+    """a + alpha * b of one shape."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+        ctx.alpha = alpha
+        out = devices.copy(a._array)
+        elementwise.axpy(devices.contiguous(b._array), out, alpha)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, mul(grad, ctx.alpha) if ctx.needs_input_grad[1] else None, None
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -298,6 +345,30 @@ class Remainder(Function):
         return unbroadcast(grad, a._array.shape) if ctx.needs_input_grad[0] else None, grad_b
 
 
+def fmod(input: Any, other: Any) -> Tensor:
+    """The remainder of ``input / other``, with the sign of ``input`` (C's ``fmod``).
+
+    Raises:
+        RuntimeError: for an integer division by zero.
+    """
+    a, b = operands("fmod", input, other)
+    _refuse_zero("fmod", b)
+    return Fmod.apply(a, b)
+
+
+class Fmod(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _binary(elementwise.fmod, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # a - b trunc(a / b)
+        a, b = ctx.saved_tensors
+        grad_b = unbroadcast(neg(grad) * trunc(a / b), b._array.shape) if ctx.needs_input_grad[1] else None
+        return unbroadcast(grad, a._array.shape) if ctx.needs_input_grad[0] else None, grad_b
+
+
 def _refuse_zero(name: str, divisor: Tensor) -> None:
     if divisor.dtype.kind != "f" and not devices.to_host(divisor._array).all():
         raise RuntimeError(f"{name}: integer division by zero (divisor of shape {tuple(divisor.shape)} holds 0)")
@@ -322,31 +393,74 @@ class Extremum(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, kernel: Any) -> Tensor:
         ctx.save_for_backward(a, b)
-        ctx.first_wins = gt if kernel is elementwise.maximum else lt
+        ctx.largest = kernel is elementwise.maximum
         return _binary(kernel, a, b)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.saved_tensors
-        first = ctx.first_wins(a, b).to(dtype=grad.dtype) + (a == b).to(dtype=grad.dtype) * 0.5
-        grad_a = unbroadcast(grad * first, a._array.shape) if ctx.needs_input_grad[0] else None
-        return grad_a, unbroadcast(grad * (1 - first), b._array.shape) if ctx.needs_input_grad[1] else None, None
+        x, y, dy = a._array, b._array, grad._array
+        if not is_grad_enabled() and x.shape == y.shape and all(ctx.needs_input_grad[:2]):
+            da, db = (devices.empty(x.shape, a.dtype, a.device) for _ in range(2))
+            inputs = [devices.contiguous(array) for array in (x, y, dy)]
+            elementwise.extremum_backward(*inputs, da, db, ctx.largest)
+            return wrap(da), wrap(db), None
+        share = where(eq(a, b), grad * 0.5, grad)
+        beaten = [lt(a, b), gt(a, b)] if ctx.largest else [gt(a, b), lt(a, b)]
+        grads = [
+            unbroadcast(where(loses, 0.0, share), t._array.shape) if needed else None
+            for loses, t, needed in zip(beaten, (a, b), ctx.needs_input_grad[:2], strict=True)
+        ]
+        return *grads, None
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Values below ``min`` become min, above ``max`` max; NaN stays. Bounds are numbers, tensors or None.
+    """Values below ``min`` become min, above ``max`` max (also where min > max); NaN stays.
+
+    The gradient passes where the input lies within the bounds, themselves included.
+
+    Args:
+        input: any tensor of numbers; a float bound turns integers into floats.
+        min, max: numbers, tensors that broadcast, or None for no bound.
 
     Raises:
-        ValueError: if both bounds are None.
+        RuntimeError: if both bounds are None.
     """
     if min is None and max is None:
-        raise ValueError("clamp: at least one of min and max must be given")
+        raise RuntimeError("clamp: at least one of min and max must be given")
+    numbers = [bound for bound in (min, max) if isinstance(bound, bool | int | float | np.generic)]
+    if len(numbers) == 2 - (min is None) - (max is None) and not any(bound != bound for bound in numbers):
+        (x, *_) = operands("clamp", input, *numbers)
+        return Clamp.apply(x, None, -np.inf if min is None else min, np.inf if max is None else max)
     result = input
     if min is not None:
-        result = where(result < min, min, result)
+        low, result = operands("clamp", min, result)
+        result = where(logical_or(lt(result, low), ne(low, low)), low, result)
     if max is not None:
-        result = where(result > max, max, result)
+        high, result = operands("clamp", max, result)
+        result = where(logical_or(gt(result, high), ne(high, high)), high, result)
     return result
+
+
+class Clamp(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Any, low: Any, high: Any) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        if out is None:
+            out = devices.empty(x._array.shape, x.dtype, x.device)
+        elementwise.clamp(devices.contiguous(x._array), out, low, high)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        low, high = ctx.bounds
+        if is_grad_enabled():
+            return where(logical_and(ge(x, low), le(x, high)), grad, 0.0), None, None, None
+        dx = devices.empty(x._array.shape, x.dtype, x.device)
+        elementwise.clamp_backward(devices.contiguous(x._array), devices.contiguous(grad._array), dx, low, high)
+        return wrap(dx), None, None, None
 
 
 clip = clamp
@@ -362,16 +476,23 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return clamp(input, max=max)
 
 
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """``input`` where the condition holds, else ``other``; all three broadcast together.
 
+    With the condition alone: the places where it holds, as ``nonzero(condition, as_tuple=True)``.
+
     Raises:
-        TypeError: if the condition is not a bool tensor.
+        TypeError: if the condition is not a tensor, or one value is missing.
+        RuntimeError: if the condition is not bool, or the devices differ.
     """
-    if not isinstance(condition, Tensor) or condition.dtype != dtypes.bool:
-        raise TypeError(
-            f"where: condition must be a bool tensor, got {getattr(condition, 'dtype', type(condition).__name__)}"
-        )
+    if not isinstance(condition, Tensor):
+        raise TypeError(f"where: condition must be a bool tensor, got {type(condition).__name__}")
+    if input is None and other is None:
+        from numbanet.functional.indexing import nonzero
+
+        return nonzero(condition, as_tuple=True)
+    if condition.dtype != dtypes.bool:
+        raise RuntimeError(f"where: condition must be a bool tensor, got {condition.dtype}")
     a, b = operands("where", input, other)
     if condition.device != a.device:
         if a.ndim == 0 and b.ndim == 0 and not isinstance(input, Tensor) and not isinstance(other, Tensor):
@@ -381,22 +502,137 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
                 f"where: condition is on {condition.device}, the values on {a.device}; move them with .to()"
             )
     shape = broadcast_shapes("where", condition._array.shape, a._array.shape, b._array.shape)
-    return Where.apply(condition.expand(shape), a.expand(shape), b.expand(shape))
+    return Where.apply(condition, a, b, shape)
+
+
+def _filling(x: Tensor, shape: tuple[int, ...]) -> Any:
+    """A contiguous array of ``shape`` with x's values, or of one element where x has one: what kernels of three take."""
+    array = x._array
+    if array.shape != shape and array.size != 1:
+        array = devices.view(array, lambda a: np.broadcast_to(a, shape))
+    return devices.contiguous(array)
 
 
 class Where(Function):
     @staticmethod
-    def forward(ctx: Any, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: Any, condition: Tensor, a: Tensor, b: Tensor, shape: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(condition)
-        out = devices.empty(condition._array.shape, a.dtype, a.device)
-        elementwise.where(*[devices.contiguous(t._array) for t in (condition, a, b)], out)
+        ctx.shapes = a._array.shape, b._array.shape
+        out = devices.empty(shape, a.dtype, a.device)
+        full = condition if condition._array.shape == shape else condition.expand(shape)
+        elementwise.where(devices.contiguous(full._array), _filling(a, shape), _filling(b, shape), out)
         return wrap(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (condition,) = ctx.saved_tensors
         need = ctx.needs_input_grad
-        return None, where(condition, grad, 0.0) if need[1] else None, where(condition, 0.0, grad) if need[2] else None
+        grad_a = unbroadcast(where(condition, grad, 0.0), ctx.shapes[0]) if need[1] else None
+        return None, grad_a, unbroadcast(where(condition, 0.0, grad), ctx.shapes[1]) if need[2] else None, None
+
+
+# --------------------------------------------------------------------------------------------- functions of three
+
+
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """``input + weight * (end - input)``, exactly ``end`` for a weight of 1; all three broadcast.
+
+    Raises:
+        RuntimeError: for tensors of different dtypes, or not floating ones.
+    """
+    given = [t for t in (input, end, weight) if isinstance(t, Tensor)]
+    if any(t.dtype != input.dtype for t in given) or input.dtype.kind != "f":
+        raise RuntimeError(
+            f"lerp: expected floating tensors of one dtype, got {', '.join(str(t.dtype) for t in given)}"
+        )
+    a, b, c = operands("lerp", input, end, weight)
+    shape = broadcast_shapes("lerp", a._array.shape, b._array.shape, c._array.shape)
+    return Lerp.apply(a, b, c, shape)
+
+
+class Lerp(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, c: Tensor, shape: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(a, b, c)
+        out = devices.empty(shape, a.dtype, a.device)
+        elementwise.lerp(*[_filling(t, shape) for t in (a, b, c)], out)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b, c = ctx.saved_tensors
+        need = ctx.needs_input_grad
+        return (
+            unbroadcast(grad * (1 - c), a._array.shape) if need[0] else None,
+            unbroadcast(grad * c, b._array.shape) if need[1] else None,
+            unbroadcast(grad * (b - a), c._array.shape) if need[2] else None,
+            None,
+        )
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``input + value * tensor1 * tensor2``; all three broadcast."""
+    a, b, c = operands("addcmul", input, tensor1, tensor2)
+    return Addcmul.apply(a, b, c, value, broadcast_shapes("addcmul", a._array.shape, b._array.shape, c._array.shape))
+
+
+class Addcmul(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, c: Tensor, value: Any, shape: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(b, c)
+        ctx.shape, ctx.value = a._array.shape, value
+        out = devices.empty(shape, a.dtype, a.device)
+        elementwise.addcmul(*[_filling(t, shape) for t in (a, b, c)], out, value)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        b, c = ctx.saved_tensors
+        need = ctx.needs_input_grad
+        return (
+            unbroadcast(grad, ctx.shape) if need[0] else None,
+            unbroadcast(grad * (c * ctx.value), b._array.shape) if need[1] else None,
+            unbroadcast(grad * (b * ctx.value), c._array.shape) if need[2] else None,
+            None,
+            None,
+        )
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``input + value * tensor1 / tensor2``; all three broadcast.
+
+    Raises:
+        RuntimeError: where both divided tensors are integers.
+    """
+    if tensor1.dtype.kind != "f" and tensor2.dtype.kind != "f":
+        raise RuntimeError(
+            f"addcdiv: cannot divide {tensor1.dtype} by {tensor2.dtype}; convert one of them with .float()"
+        )
+    a, b, c = operands("addcdiv", input, tensor1, tensor2)
+    return Addcdiv.apply(a, b, c, value, broadcast_shapes("addcdiv", a._array.shape, b._array.shape, c._array.shape))
+
+
+class Addcdiv(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, c: Tensor, value: Any, shape: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(b, c)
+        ctx.shape, ctx.value = a._array.shape, value
+        out = devices.empty(shape, a.dtype, a.device)
+        elementwise.addcdiv(*[_filling(t, shape) for t in (a, b, c)], out, value)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        b, c = ctx.saved_tensors
+        need = ctx.needs_input_grad
+        scaled = grad * ctx.value / c
+        return (
+            unbroadcast(grad, ctx.shape) if need[0] else None,
+            unbroadcast(scaled, b._array.shape) if need[1] else None,
+            unbroadcast(neg(scaled) * b / c, c._array.shape) if need[2] else None,
+            None,
+            None,
+        )
 
 
 # ----------------------------------------------------------------------------------------------------- comparisons
@@ -569,6 +805,17 @@ log1p: Any = _differentiable(
     "log1p", elementwise.log1p, "``log(1 + input)``, accurate near 0.", lambda x: reciprocal(x + 1)
 )
 expm1: Any = _differentiable("expm1", elementwise.expm1, "``exp(input) - 1``, accurate near 0.", lambda x: exp(x))
+log2: Any = _differentiable(
+    "log2", elementwise.log2, "The logarithm to base 2.", lambda x: reciprocal(x * math.log(2.0))
+)
+log10: Any = _differentiable(
+    "log10", elementwise.log10, "The logarithm to base 10.", lambda x: reciprocal(x * math.log(10.0))
+)
+sinh: Any = _differentiable("sinh", elementwise.sinh, "The hyperbolic sine.", lambda x: cosh(x))
+cosh: Any = _differentiable("cosh", elementwise.cosh, "The hyperbolic cosine.", lambda x: sinh(x))
+asin: Any = _differentiable("asin", elementwise.asin, "The inverse sine.", lambda x: rsqrt(1 - square(x)))
+acos: Any = _differentiable("acos", elementwise.acos, "The inverse cosine.", lambda x: neg(rsqrt(1 - square(x))))
+atan: Any = _differentiable("atan", elementwise.atan, "The inverse tangent.", lambda x: reciprocal(square(x) + 1))
 sin: Any = _differentiable("sin", elementwise.sin, "The sine.", lambda x: cos(x))
 cos: Any = _differentiable("cos", elementwise.cos, "The cosine.", lambda x: neg(sin(x)))
 rsqrt: Any = _differentiable("rsqrt", elementwise.rsqrt, "``1 / sqrt(input)``.", lambda x: rsqrt(x) / x * -0.5)
@@ -578,6 +825,63 @@ reciprocal: Any = _differentiable(
 erf: Any = _differentiable(
     "erf", elementwise.erf_, "The error function.", lambda x: exp(neg(square(x))) * (2 / np.sqrt(np.pi)).item()
 )
+
+
+def tan(input: Tensor) -> Tensor:
+    """The tangent."""
+    x = _floating("tan", input)
+    return sin(x) / cos(x)
+
+
+def exp2(input: Tensor) -> Tensor:
+    """2 to the power of each element."""
+    return pow(2.0, _floating("exp2", input))
+
+
+def atan2(input: Tensor, other: Any) -> Tensor:
+    """The angle of the point (other, input), from -pi to pi."""
+    a, b = operands("atan2", input, other)
+    return Atan2.apply(_floating("atan2", a), _floating("atan2", b))
+
+
+class Atan2(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _binary(elementwise.atan2, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        scaled = grad / (square(a) + square(b))
+        grad_a = unbroadcast(scaled * b, a._array.shape) if ctx.needs_input_grad[0] else None
+        return grad_a, unbroadcast(neg(scaled) * a, b._array.shape) if ctx.needs_input_grad[1] else None
+
+
+def hypot(input: Tensor, other: Tensor) -> Tensor:
+    """``sqrt(input**2 + other**2)`` without overflow on the way.
+
+    Raises:
+        RuntimeError: for integer tensors.
+    """
+    a, b = operands("hypot", input, other)
+    if a.dtype.kind != "f":
+        raise RuntimeError(f"hypot: expected floating tensors, got {a.dtype}; convert with .float()")
+    return Hypot.apply(a, b)
+
+
+class Hypot(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        y = _binary(elementwise.hypot, a, b)
+        ctx.save_for_backward(a, b, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b, y = ctx.saved_tensors
+        grad_a = unbroadcast(grad * (a / y), a._array.shape) if ctx.needs_input_grad[0] else None
+        return grad_a, unbroadcast(grad * (b / y), b._array.shape) if ctx.needs_input_grad[1] else None
 
 
 def square(input: Tensor) -> Tensor:
@@ -639,12 +943,51 @@ sign = _step("sign", elementwise.sign, "-1, 0 or 1 by the sign of each element."
 floor = _step("floor", elementwise.floor, "The largest whole number not above each element.")
 ceil = _step("ceil", elementwise.ceil, "The smallest whole number not below each element.")
 round = _step("round", elementwise.round_, "The nearest whole number, halves to even.")
+trunc = _step("trunc", elementwise.trunc, "The nearest whole number towards zero.")
+
+
+def frac(input: Tensor) -> Tensor:
+    """What ``trunc`` takes away: ``input - trunc(input)``.
+
+    Raises:
+        RuntimeError: for integer tensors.
+    """
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"frac: expected a floating tensor, got {input.dtype}")
+    return input - trunc(input)
+
+
+_REARRANGED = 1 << 14  # elements from which a kernel's copy beats NumPy's
+
+
+def _copy(array: Any) -> Any:
+    """A C-contiguous copy; of a large transposed, strided or repeated array by the kernel, in tiles and in parallel."""
+    if type(array) is not np.ndarray or array.flags.c_contiguous or array.size < _REARRANGED:
+        return devices.copy(array)
+    size = array.dtype.itemsize
+    levels: list[tuple[int, int]] = []  # (count, step) of the fewest nested loops, outermost first
+    for count, stride in zip(array.shape, array.strides, strict=True):
+        if stride < 0 or stride % size:
+            return devices.copy(array)
+        if count > 1:
+            level = count, stride // size
+            if levels and levels[-1][1] == level[0] * level[1]:
+                level = levels.pop()[0] * count, level[1]
+            levels.append(level)
+    if len(levels) > 5 or not levels:
+        return devices.copy(array)
+    span = 1 + sum((count - 1) * step for count, step in levels)
+    flat = np.lib.stride_tricks.as_strided(array, (span,), (size,))
+    counts, steps = zip(*[(1, 0)] * (5 - len(levels)), *levels, strict=True)
+    out = devices.empty(array.shape, array.dtype)
+    gather.rearrange(flat, out, *counts[1:], *steps)
+    return out
 
 
 class Clone(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return wrap(devices.copy(x._array))
+        return wrap(_copy(x._array))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -662,8 +1005,28 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 def add_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input += alpha * other``. Returns input."""
     if alpha != 1:
+        if _scales_into(input, other, alpha):
+            elementwise.axpy(
+                inplace.disjoint(devices.contiguous(other._array), input._array), input._array, float(alpha)
+            )
+            input._count_change()
+            return input
         other = mul(other, alpha)
     return inplace.binary("add_", Add, input, other, keeps_input=False)
+
+
+def _scales_into(input: Tensor, other: Any, alpha: Any) -> bool:
+    """Whether ``input += alpha * other`` is one pass of ``axpy``: nothing to record, convert or broadcast."""
+    return (
+        isinstance(other, Tensor)
+        and not isinstance(alpha, Tensor)
+        and input._array.shape == other._array.shape
+        and input.dtype == other.dtype
+        and input.dtype.kind == "f"
+        and input.device == other.device
+        and input.is_contiguous()
+        and not (is_grad_enabled() and (input.requires_grad or other.requires_grad))
+    )
 
 
 def sub_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -721,7 +1084,37 @@ def log_(input: Tensor) -> Tensor:
 
 def clamp_(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """``clamp`` in place. Returns input."""
+    numbers = not isinstance(min, Tensor) and not isinstance(max, Tensor) and (min is None) + (max is None) < 2
+    if numbers and input.dtype.kind == "f" and min == min and max == max:
+        bounds = -np.inf if min is None else min, np.inf if max is None else max
+        return inplace.unary("clamp_", Clamp, input, numbers=bounds)
     return inplace.assign("clamp_", input, clamp(clone(input), min, max))
 
 
+def clamp_min_(input: Tensor, min: Any) -> Tensor:
+    """``clamp_min`` in place. Returns input."""
+    return clamp_(input, min=min)
+
+
+def clamp_max_(input: Tensor, max: Any) -> Tensor:
+    """``clamp_max`` in place. Returns input."""
+    return clamp_(input, max=max)
+
+
+def lerp_(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """``lerp`` in place. Returns input."""
+    return inplace.assign("lerp_", input, lerp(clone(input), end, weight))
+
+
+def addcmul_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``addcmul`` in place. Returns input."""
+    return inplace.assign("addcmul_", input, addcmul(clone(input), tensor1, tensor2, value=value))
+
+
+def addcdiv_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``addcdiv`` in place. Returns input."""
+    return inplace.assign("addcdiv_", input, addcdiv(clone(input), tensor1, tensor2, value=value))
+
+
 absolute, negative, subtract, multiply, divide = abs, neg, sub, mul, div
+true_divide, fix, arcsin, arccos, arctan, arctan2 = div, trunc, asin, acos, atan, atan2

@@ -106,20 +106,18 @@ def binary(name: str, function: type[Function], target: Tensor, other: Any, keep
     return assign(name, target, function.apply(a, b, None))
 
 
-def unary(name: str, function: type[Function], target: Tensor, keeps_input: bool = True) -> Tensor:
-    """``target = function(target)`` in target's memory; ``keeps_input`` if backward may need the old target."""
+def unary(
+    name: str, function: type[Function], target: Tensor, keeps_input: bool = True, numbers: tuple[Any, ...] = ()
+) -> Tensor:
+    """``target = function(target, *numbers)`` in target's memory; ``keeps_input`` if backward may need the old target."""
     _check_leaf(name, target)
     if target.dtype.kind != "f":
         raise RuntimeError(f"{name}: the result is floating, and cannot be put into a {target.dtype} tensor")
     old = target.clone() if keeps_input and _recording(target, target._base) else target
     if not target.is_contiguous():
-        return assign(name, target, function.apply(old, None))
-    value = function.apply(old, target._array)
-    target_saved = value._node._saved if value._node is not None else ()
+        return assign(name, target, function.apply(old, None, *numbers))
+    value = function.apply(old, target._array, *numbers)
     assign(name, target, value, copied=True)
-    # What backward keeps is the new value (y of exp, sqrt, ...), which counts from after this change.
     if value._node is not None and not keeps_input:
-        for tensor, _, _ in target_saved:
-            target._share_changes(tensor)
-        value._node._saved = tuple([(tensor, tensor._version, output) for tensor, _, output in target_saved])
+        value._node._recount(target)  # backward keeps the new value (y of exp, sqrt, ...), which counts from here
     return target

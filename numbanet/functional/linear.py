@@ -14,7 +14,7 @@ from numbanet.devices import Array, Device
 from numbanet.kernels import matmul as kernels
 from numbanet.tensor import Tensor, wrap
 
-__all__ = ["bmm", "dot", "linear", "matmul", "mm", "mv", "outer"]
+__all__ = ["addmm", "addmv", "baddbmm", "bmm", "dot", "ger", "inner", "linear", "matmul", "mm", "mv", "outer", "vdot"]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -151,7 +151,7 @@ def _one_batch(x: Tensor, batch: tuple[int, ...]) -> Tensor:
         if shape[:-2] != batch:
             x = x.expand(*batch, *shape[-2:])
         count = prod(batch)
-    return x if len(shape) == 3 and shape[0] == count else x.reshape(count, *shape[-2:])
+    return x if x._array.ndim == 3 and x._array.shape[0] == count else x.reshape(count, *shape[-2:])
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
@@ -194,6 +194,54 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     if len(a) != 1 or len(b) != 1:
         raise RuntimeError(f"outer: expected two vectors, got shapes {a} and {b}")
     return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+ger, vdot = outer, dot
+
+
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """The products summed over the last dimensions of both: (..., K) and (---, K) give (..., ---)."""
+    a, b = _shapes_of("inner", input, other)
+    if not a or not b:
+        return input * other
+    if a[-1] != b[-1]:
+        raise RuntimeError(f"inner: the last dimensions of {a} and {b} have sizes {a[-1]} and {b[-1]}")
+    product = _multiply("inner", input.reshape(prod(a[:-1]), a[-1]), other.reshape(prod(b[:-1]), b[-1]).t())
+    return product.reshape(*a[:-1], *b[:-1])
+
+
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """``beta * input + alpha * mat1 @ mat2`` of matrices; input broadcasts. With beta = 0 input is not looked at.
+
+    Raises:
+        RuntimeError: for shapes that do not fit.
+    """
+    return _added("addmm", input, mm, mat1, mat2, beta, alpha)
+
+
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """``beta * input + alpha * mat @ vec``; input broadcasts."""
+    return _added("addmv", input, mv, mat, vec, beta, alpha)
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """``beta * input + alpha * bmm(batch1, batch2)``; input broadcasts. With beta = 0 input is not looked at."""
+    return _added("baddbmm", input, bmm, batch1, batch2, beta, alpha)
+
+
+def _added(name: str, input: Tensor, multiply: Any, a: Tensor, b: Tensor, beta: Any, alpha: Any) -> Tensor:
+    left, right = _shapes_of(name, a, b)
+    shape = (*left[:-1], *right[max(0, len(left) - 1) :])
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: expected three tensors, got a {type(input).__name__}")
+    if shapes.broadcast_shapes(name, tuple(input.shape), shape) != shape:
+        raise RuntimeError(f"{name}: input of shape {tuple(input.shape)} does not broadcast to the product's shape {shape}")
+    if input.dtype != a.dtype:
+        raise RuntimeError(f"{name}: input is {input.dtype}, the matrices {a.dtype}; convert one of them with .to()")
+    product = multiply(a, b)
+    if alpha != 1:
+        product = product * alpha
+    return product if beta == 0 else product + (input if beta == 1 else input * beta)
 
 
 def _shapes_of(name: str, a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

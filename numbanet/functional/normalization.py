@@ -1,17 +1,26 @@
-"""Batch normalization."""
+"""Normalization: of each channel over a batch, of groups, rows or instances by themselves, and over neighbouring channels."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from numbanet import devices, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
 from numbanet.functional.linear import no_bias
+from numbanet.functional.shape import cat
 from numbanet.kernels import batch_norm as kernels
-from numbanet.tensor import Tensor, wrap
+from numbanet.kernels import group_norm as group_kernels
+from numbanet.kernels import local_response_norm as response_kernels
+from numbanet.tensor import Tensor, wrap, zeros
 
-__all__ = ["batch_norm"]
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]
+
+
+# ---------------------------------------------------------------------------------------------------------- batch norm
 
 
 def batch_norm(
@@ -47,7 +56,7 @@ def batch_norm(
 
     Raises:
         RuntimeError: for shapes that do not fit, or running statistics missing outside training.
-        ValueError: for a single value per channel in training.
+        ValueError: for a single value per channel in training, or one running statistic without the other.
 
     Reference: S. Ioffe and C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift" (2015), algorithms 1 and 2.
@@ -63,9 +72,11 @@ def batch_norm(
         None if weight is None else weight._array.shape,
         None if bias is None else bias._array.shape,
     )
+    if momentum is None:
+        raise TypeError("batch_norm: momentum must be a float, got None; the layers know what to do without one")
     if training:
         if (running_mean is None) != (running_var is None):
-            raise RuntimeError("batch_norm: running_mean and running_var belong together; pass both or neither")
+            raise ValueError("batch_norm: running_mean and running_var belong together; pass both or neither")
         return BatchNormTrainFunction.apply(
             input, weight, bias, running_mean, running_var, strip, float(momentum), float(eps)
         )
@@ -230,3 +241,390 @@ class BatchNormEvalFunction(Function):
             ctx.eps,
         )
         return *_wanted(ctx, dx, dweight, dbias), None, None, None, None
+
+
+# ------------------------------------------------------------------------------------- groups, instances and rows
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize groups of neighbouring channels of each sample, as ``torch.nn.functional.group_norm``.
+
+    Notation: N samples, C channels in G groups, S positions (all dimensions after C together).
+
+        y = (x - mean[n, g]) / sqrt(var[n, g] + eps) * weight[c] + bias[c]
+
+    mean and var (divided by their number) are those of the C / G * S elements of the group g that c is in.
+
+    Args:
+        input: shape (N, C, ...).
+        num_groups: G, which divides C.
+        weight, bias: shape (C,), or None for 1 and 0.
+        eps: added to the variance.
+
+    Returns:
+        Shape (N, C, ...).
+
+    Raises:
+        RuntimeError: for shapes that do not fit.
+        ZeroDivisionError: for no groups.
+        ValueError: for a single value per group.
+
+    Reference: Y. Wu and K. He, "Group normalization" (2018), equations 1, 2, 6 and 7.
+    """
+    shapes.check_floating("group_norm", input=input, weight=weight, bias=bias)
+    x = tuple(input._array.shape)
+    if len(x) < 2:
+        raise RuntimeError(f"group_norm: expected input of shape (N, C, ...), got {x}")
+    n, c, s = x[0], x[1], prod(x[2:])
+    groups = _integer("group_norm", "num_groups", num_groups)
+    if groups == 0:
+        raise ZeroDivisionError(f"group_norm: num_groups must be positive, got 0 for input {x}")
+    if groups < 1 or c % groups:
+        raise RuntimeError(f"group_norm: num_groups={groups} must be positive and divide C={c} of input {x}")
+    if n * (c // groups) * s == 1:
+        raise ValueError(
+            f"group_norm: expected more than 1 value per channel when training, got input {x} in {groups} groups"
+        )
+    _check_affine("group_norm", x, (c,), weight, bias)
+    return GroupNormFunction.apply(input, weight, bias, (n, c, s), groups, float(eps), 1)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize over the last dimensions, each row of them by itself, as ``torch.nn.functional.layer_norm``.
+
+        y = (x - mean) / sqrt(var + eps) * weight + bias
+
+    with mean and var (divided by their number) over the dimensions of ``normalized_shape``, weight and bias element by
+    element.
+
+    Args:
+        input: shape (..., *normalized_shape).
+        normalized_shape: the sizes of the last dimensions.
+        weight, bias: of shape ``normalized_shape``, or None for 1 and 0.
+        eps: added to the variance.
+
+    Returns:
+        Input's shape.
+
+    Raises:
+        RuntimeError: for shapes that do not fit.
+
+    Reference: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization" (2016), equations 3 and 4.
+    """
+    shapes.check_floating("layer_norm", input=input, weight=weight, bias=bias)
+    strip = _row_strip("layer_norm", tuple(input._array.shape), normalized_shape, weight, bias)
+    return GroupNormFunction.apply(input, weight, bias, strip, 1, float(eps), 1)
+
+
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Divide by the root of the mean square over the last dimensions, as ``torch.nn.functional.rms_norm``.
+
+        y = x / sqrt(mean(x^2) + eps) * weight
+
+    Args:
+        input: shape (..., *normalized_shape).
+        normalized_shape: the sizes of the last dimensions.
+        weight: of shape ``normalized_shape``, or None for 1.
+        eps: added to the mean square; None for the dtype's epsilon.
+
+    Returns:
+        Input's shape.
+
+    Raises:
+        RuntimeError: for shapes that do not fit.
+
+    Reference: B. Zhang and R. Sennrich, "Root mean square layer normalization" (2019), equation 4.
+    """
+    shapes.check_floating("rms_norm", input=input, weight=weight)
+    strip = _row_strip("rms_norm", tuple(input._array.shape), normalized_shape, weight, None)
+    epsilon = float(np.finfo(input.dtype).eps) if eps is None else float(eps)
+    return GroupNormFunction.apply(input, weight, None, strip, 1, epsilon, 0)
+
+
+def _integer(name: str, argument: str, value: Any) -> int:
+    """An int from whatever counts as one."""
+    try:
+        return value.__index__()
+    except AttributeError:
+        raise TypeError(f"{name}: {argument} must be an int, got {value!r}") from None
+
+
+def _check_affine(
+    name: str, x: tuple[int, ...], shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None
+) -> None:
+    """Refuse a weight or a bias of another shape."""
+    for argument, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tuple(tensor._array.shape) != shape:
+            raise RuntimeError(
+                f"{name}: expected {argument} of shape {shape} for input {x}, got {tuple(tensor._array.shape)}"
+            )
+
+
+def _row_strip(
+    name: str, x: tuple[int, ...], normalized_shape: Any, weight: Tensor | None, bias: Tensor | None
+) -> tuple[int, int, int]:
+    """Check layer_norm's or rms_norm's arguments; (rows, elements of a row, 1)."""
+    try:
+        shape = tuple([size.__index__() for size in normalized_shape])
+    except (TypeError, AttributeError):
+        raise TypeError(f"{name}: normalized_shape must be a tuple of ints, got {normalized_shape!r}") from None
+    if not shape:
+        raise RuntimeError(f"{name}: expected normalized_shape with at least one dimension, got ()")
+    if x[len(x) - len(shape) :] != shape or len(x) < len(shape):
+        raise RuntimeError(f"{name}: expected input of shape (..., {', '.join(map(str, shape))}), got {x}")
+    _check_affine(name, x, shape, weight, bias)
+    return prod(x[: len(x) - len(shape)]), prod(shape), 1
+
+
+class GroupNormFunction(Function):
+    """Over (N, C, S) views in G groups: dx = (g - mean(g) - xhat mean(g xhat)) / std with g = dy weight.
+
+    Without ``center`` (RMS norm) the statistics are about 0, and mean(g) falls away. ``running``: None, or instance norm's
+    running mean and variance and their momentum.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        strip: tuple[int, int, int],
+        groups: int,
+        eps: float,
+        center: int,
+        running: Any = None,
+    ) -> Tensor:
+        dtype, device = x.dtype, x.device
+        y = devices.empty(x._array.shape, dtype, device)
+        mean, inv_std = [devices.empty((strip[0], groups), dtype, device) for _ in range(2)]
+        ctx.strip, ctx.groups, ctx.eps, ctx.center = strip, groups, eps, center
+        group_kernels.group_norm_forward(
+            devices.contiguous(x._array).reshape(strip),
+            _array(weight, x).reshape(-1),
+            _array(bias, x).reshape(-1),
+            y.reshape(strip),
+            mean,
+            inv_std,
+            eps,
+            center,
+        )
+        if running is not None and y.size:
+            _update_instances(running, wrap(mean), wrap(inv_std), eps, strip[2])
+        ctx.save_for_backward(x, weight, wrap(mean), wrap(inv_std))
+        return wrap(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, weight, mean, inv_std = ctx.saved_tensors
+        shape = x._array.shape[-1:] if weight is None else weight._array.shape
+        if is_grad_enabled():
+            dx, dweight, dbias = _group_grad(dy, x, weight, ctx.strip, ctx.groups, ctx.eps, ctx.center)
+            one, other = [
+                g.reshape(shape) if need else None
+                for g, need in zip((dweight, dbias), ctx.needs_input_grad[1:3], strict=True)
+            ]
+            return dx, one, other, None, None, None, None, None
+        dx, dweight, dbias = _grads(ctx, x)
+        group_kernels.group_norm_backward(
+            devices.contiguous(dy._array).reshape(ctx.strip),
+            devices.contiguous(x._array).reshape(ctx.strip),
+            _array(weight, x).reshape(-1),
+            mean._array,
+            inv_std._array,
+            dx.reshape(ctx.strip),
+            dweight,
+            dbias,
+            ctx.center,
+        )
+        if dweight.size:
+            dweight = dweight.reshape(shape)
+        if dbias.size:
+            dbias = dbias.reshape(shape)
+        return *_wanted(ctx, dx, dweight, dbias), None, None, None, None, None
+
+
+def _group_grad(
+    dy: Tensor, x: Tensor, weight: Tensor | None, strip: tuple[int, int, int], groups: int, eps: float, center: int
+) -> tuple[Tensor, ...]:
+    """The three gradients by differentiable functions, for gradients of gradients."""
+    n, c, s = strip
+    wide = x.reshape(n, groups, c // groups, s)
+    gradient = dy.reshape(n, groups, c // groups, s)
+    if center:
+        wide = wide - wide.mean((2, 3), keepdim=True)
+    inv_std = ((wide * wide).mean((2, 3), keepdim=True) + eps) ** -0.5
+    normal = wide * inv_std
+    scaled = gradient if weight is None else gradient * weight.reshape(1, groups, c // groups, 1)
+    dx = scaled - normal * (scaled * normal).mean((2, 3), keepdim=True)
+    if center:
+        dx = dx - scaled.mean((2, 3), keepdim=True)
+    return (dx * inv_std).reshape(x.shape), (gradient * normal).sum((0, 3)), gradient.sum((0, 3))
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize each channel of each sample by itself, as ``torch.nn.functional.instance_norm``.
+
+        y = (x - mean[n, c]) / sqrt(var[n, c] + eps) * weight[c] + bias[c]
+
+    It is ``group_norm`` with one channel per group. Running statistics, if there are any, take in the samples' average mean
+    and unbiased variance; without ``use_input_stats`` they are what normalizes.
+
+    Args:
+        input: shape (N, C, ...).
+        running_mean, running_var: shape (C,), or None for no update.
+        weight, bias: shape (C,), or None for 1 and 0.
+        use_input_stats: use the samples' own statistics.
+        momentum: the share of the new value in the running ones.
+        eps: added to the variance.
+
+    Returns:
+        Shape (N, C, ...).
+
+    Raises:
+        RuntimeError: for shapes that do not fit, or running statistics missing without ``use_input_stats``.
+        ValueError: for a single position, or one running statistic without the other.
+
+    Reference: D. Ulyanov, A. Vedaldi and V. Lempitsky, "Instance normalization: the missing ingredient for fast
+    stylization" (2016), section 2.
+    """
+    shapes.check_floating(
+        "instance_norm", input=input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
+    x = tuple(input._array.shape)
+    s = prod(x[2:])
+    if use_input_stats and s == 1:
+        raise ValueError(f"instance_norm: expected more than 1 spatial element when training, got input {x}")
+    if len(x) < 2:
+        raise RuntimeError(f"instance_norm: expected input of shape (N, C, ...), got {x}")
+    n, c = x[:2]
+    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for argument, tensor in named.items():
+        if tensor is not None and tuple(tensor._array.shape) != (c,):
+            raise RuntimeError(
+                f"instance_norm: expected {argument} of shape ({c},) for input {x}, got {tuple(tensor._array.shape)}"
+            )
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("instance_norm: running_mean and running_var belong together; pass both or neither")
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("instance_norm: running_mean and running_var are needed when use_input_stats=False")
+        return BatchNormEvalFunction.apply(input, weight, bias, running_mean, running_var, (n, c, s), float(eps))
+
+    running = None if running_mean is None else (running_mean, running_var, float(momentum))
+    return GroupNormFunction.apply(input, weight, bias, (n, c, s), c, float(eps), 1, running)
+
+
+def _update_instances(running: Any, mean: Tensor, inv_std: Tensor, eps: float, positions: int) -> None:
+    """Update running statistics in place by the averages over samples of mean and variance, which are (N, C)."""
+    running_mean, running_var, momentum = running
+    var = (inv_std**-2 - eps).mean(0) * (positions / max(positions - 1, 1))
+    for target, value in ((running_mean, mean.mean(0)), (running_var, var)):
+        target.detach().copy_(target * (1 - momentum) + value * momentum)
+
+
+# ------------------------------------------------------------------------------------------------ neighbouring channels
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Divide by a power of the sum of squares over neighbouring channels, as ``torch.nn.functional.local_response_norm``.
+
+        y[n, c] = x[n, c] / (k + alpha / size * sum of x[n, i]^2) ^ beta
+
+    over the channels c - size // 2 <= i <= c + (size - 1) // 2 that there are.
+
+    Args:
+        input: shape (N, C, ...), with at least one dimension after C.
+        size: the number of channels of a window.
+        alpha, beta, k: the numbers of the formula.
+
+    Returns:
+        Input's shape.
+
+    Raises:
+        ValueError: for an input of less than 3 dimensions.
+        RuntimeError: for a size below 1.
+
+    Reference: A. Krizhevsky, I. Sutskever and G. E. Hinton, "ImageNet classification with deep convolutional neural
+    networks" (2012), section 3.3; alpha there is alpha / size here.
+    """
+    shapes.check_floating("local_response_norm", input=input)
+    x = tuple(input._array.shape)
+    if len(x) < 3:
+        raise ValueError(f"local_response_norm: expected input of shape (N, C, ...) with 3 or more dimensions, got {x}")
+    size = _integer("local_response_norm", "size", size)
+    if size < 1:
+        raise RuntimeError(f"local_response_norm: size must be positive, got {size}")
+    if prod(x) == 0:
+        return input
+    return LocalResponseNormFunction.apply(input, size, float(alpha), float(beta), float(k))
+
+
+class LocalResponseNormFunction(Function):
+    """One kernel each way; the denominators are computed again for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+        shape = x._array.shape
+        ctx.strip, ctx.options = (shape[0], shape[1], prod(shape[2:])), (size, alpha, beta, k)
+        ctx.save_for_backward(x)
+        y = devices.empty(shape, x.dtype, x.device)
+        response_kernels.local_response_norm_forward(
+            devices.contiguous(x._array).reshape(ctx.strip), y.reshape(ctx.strip), *ctx.options
+        )
+        return wrap(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        if is_grad_enabled():
+            return _response_grad(dy, x, *ctx.options), None, None, None, None
+        dx = devices.empty(x._array.shape, x.dtype, x.device)
+        response_kernels.local_response_norm_backward(
+            devices.contiguous(dy._array).reshape(ctx.strip),
+            devices.contiguous(x._array).reshape(ctx.strip),
+            dx.reshape(ctx.strip),
+            *ctx.options,
+        )
+        return wrap(dx), None, None, None, None
+
+
+def _response_grad(dy: Tensor, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """dx by differentiable functions, for gradients of gradients."""
+    before, after = size // 2, (size - 1) // 2
+    b = _window_sum(x * x, before, after) * (alpha / size) + k
+    power = b**-beta
+    return dy * power - x * _window_sum(dy * x * power / b, after, before) * (2 * alpha * beta / size)
+
+
+def _window_sum(x: Tensor, before: int, after: int) -> Tensor:
+    """The sums over the channels c - before .. c + after of each channel c."""
+    n, c, *rest = x.shape
+    before, after = min(before, c), min(after, c)
+    sides = [zeros(n, side, *rest, dtype=x.dtype, device=x.device) for side in (before, after)]
+    padded = cat([sides[0], x, sides[1]], 1)
+    total = padded[:, :c]
+    for first in range(1, before + after + 1):
+        total = total + padded[:, first : first + c]
+    return total

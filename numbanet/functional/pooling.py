@@ -1,23 +1,42 @@
-"""2-D pooling: maximum and average, over windows or to a given output size."""
+"""Pooling over one or two axes: maximum, average and power average, over windows or to a given output size; unpooling."""
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 from typing import Any
+
+import numpy as np
 
 from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function
 from numbanet.devices import Array
+from numbanet.functional.activation import relu
+from numbanet.functional.arithmetic import abs as absolute
+from numbanet.functional.arithmetic import sign
 from numbanet.kernels import pooling as kernels
 from numbanet.tensor import Tensor, wrap
 
-__all__ = ["adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d"]
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
+    "avg_pool1d",
+    "avg_pool2d",
+    "lp_pool1d",
+    "lp_pool2d",
+    "max_pool1d",
+    "max_pool1d_with_indices",
+    "max_pool2d",
+    "max_pool2d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+]
 
-
-def _batched(function: Any, input: Tensor, *args: Any) -> Any:
-    """(C, H, W) by way of (1, C, H, W)."""
-    result = function(input.unsqueeze(0), *args)
-    return tuple([r.squeeze(0) for r in result]) if isinstance(result, tuple) else result.squeeze(0)
+# A function along one axis is the function of images with one row; the kernels see (N, C, H, W) alone. The autograd
+# Functions take an input's and an output's shape as the user sees them and as images ("geometry").
 
 
 # -------------------------------------------------------------------------------------------------------- maximum
@@ -59,110 +78,331 @@ def max_pool2d(
 
     Reference: D. Scherer et al., "Evaluation of pooling operations in convolutional architectures" (2010), section 3.
     """
-    shapes.check_floating("max_pool2d", input=input)
-    if input._array.ndim == 3:
-        return _batched(max_pool2d, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    out_shape, geometry = shapes.pool2d_geometry(
-        "max_pool2d",
-        input._array.shape,
+    return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """``max_pool2d`` with the indices, whatever ``return_indices`` says."""
+    return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """``max_pool2d`` along one axis, as ``torch.nn.functional.max_pool1d``.
+
+    Args:
+        input: shape (N, C, L) or (C, L).
+        kernel_size, stride, padding, dilation: ints, or tuples of one; stride None for ``kernel_size``.
+        ceil_mode: round the output size up.
+        return_indices: also return where along L each maximum stands (int64).
+
+    Returns:
+        Shape (N, C, OL), or (C, OL); with ``return_indices`` a pair of such.
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    return _max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool1d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """``max_pool1d`` with the indices, whatever ``return_indices`` says."""
+    return _max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def _max_pool(
+    name: str,
+    dims: int,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    """Along the last ``dims`` axes."""
+    shapes.check_floating(name, input=input)
+    *geometry, numbers = shapes.pool_geometry(
+        name,
+        dims,
+        tuple(input._array.shape),
         shapes.hashable(kernel_size),
         shapes.hashable(stride),
         shapes.hashable(padding),
         shapes.hashable(dilation),
-        ceil_mode,
+        bool(ceil_mode),
     )
-    return MaxPool2dFunction.apply(input, out_shape, geometry, return_indices)
+    return MaxPoolFunction.apply(input, geometry, numbers, return_indices)
 
 
-class MaxPool2dFunction(Function):
-    """The maxima, and their positions if wanted; the gradient goes to the positions."""
+class MaxPoolFunction(Function):
+    """The maxima, and their positions if wanted; the gradient goes to the positions.
+
+    ``numbers`` None: windows of differing sizes that cover the input (adaptive pooling).
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, out_shape: tuple[int, ...], geometry: tuple[int, ...], return_indices: bool
-    ) -> Any:
-        y = devices.empty(out_shape, x.dtype, x.device)
-        indices = _positions(ctx, x, out_shape, return_indices)
+    def forward(ctx: Any, x: Tensor, geometry: Any, numbers: tuple[int, ...] | None, return_indices: bool) -> Any:
+        image, pooled, shape = geometry
+        dtype, device = x.dtype, x.device
+        y = devices.empty(pooled, dtype, device)
+        # int64 for users, int32 (half the traffic) for backward alone, empty for nobody
+        if return_indices or image[2] * image[3] >= 1 << 31:
+            indices = devices.empty(pooled, dtypes.int64, device)
+        else:
+            indices = devices.empty(pooled if ctx.needs_input_grad[0] else (0,), dtypes.int32, device)
         if y.size:
-            kernels.max_pool2d_forward(devices.contiguous(x._array), y, indices, *geometry)
-        return _with_positions(ctx, x, y, indices, return_indices)
+            source = devices.contiguous(x._array).reshape(image)
+            if numbers is None:
+                kernels.adaptive_max_pool2d_forward(source, y, indices)
+            else:
+                kernels.max_pool2d_forward(source, y, indices, *numbers)
+        positions = wrap(indices.reshape(shape) if indices.shape == pooled else indices)
+        ctx.geometry = x._array.shape, image, pooled
+        ctx.save_for_backward(positions)
+        if not return_indices:
+            return wrap(y.reshape(shape))
+        ctx.mark_non_differentiable(positions)
+        ctx.set_materialize_grads(False)
+        return wrap(y.reshape(shape)), positions
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, _: Any = None) -> Any:
         (positions,) = ctx.saved_tensors
-        return MaxPool2dGradFunction.apply(dy, positions, ctx.shape), None, None, None
+        return MaxPoolGradFunction.apply(dy, positions, *ctx.geometry), None, None, None
 
 
-def _positions(ctx: Any, x: Tensor, out_shape: tuple[int, ...], return_indices: bool) -> Array:
-    """The array for the positions: int64 for users, int32 (half the traffic) for backward alone, empty for nobody."""
-    if return_indices or prod(x._array.shape[2:]) >= 1 << 31:
-        return devices.empty(out_shape, dtypes.int64, x.device)
-    return devices.empty(out_shape if ctx.needs_input_grad[0] else (0,), dtypes.int32, x.device)
-
-
-def _with_positions(ctx: Any, x: Tensor, y: Array, indices: Array, return_indices: bool) -> Any:
-    pooled, positions = wrap(y), wrap(indices)
-    ctx.shape = x._array.shape
-    ctx.save_for_backward(positions)
-    if not return_indices:
-        return pooled
-    ctx.mark_non_differentiable(positions)
-    ctx.set_materialize_grads(False)
-    return pooled, positions
-
-
-class MaxPool2dGradFunction(Function):
-    """dx[position] = the sum of dy over the windows that chose the position: linear in dy, with gather as its gradient."""
+class MaxPoolGradFunction(Function):
+    """dx[position] = the sum of dy over the windows that chose the position: linear in dy, with picking as its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, positions: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def forward(
+        ctx: Any, dy: Tensor, positions: Tensor, shape: tuple[int, ...], image: Any, pooled: tuple[int, ...]
+    ) -> Tensor:
         ctx.save_for_backward(positions)
+        ctx.geometry = image, pooled
         dx = devices.empty(shape, dy.dtype, dy.device)
         if dx.size:
-            kernels.max_pool2d_backward(devices.contiguous(dy._array), positions._array, dx)
+            kernels.max_pool2d_backward(
+                devices.contiguous(dy._array).reshape(pooled), _indices(positions, pooled), dx.reshape(image)
+            )
         return wrap(dx)
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor) -> Any:
         (positions,) = ctx.saved_tensors
-        n, c, oh, ow = positions._array.shape
-        picked = ddx.reshape(n, c, -1).gather(2, positions.reshape(n, c, -1).long())
-        return picked.reshape(n, c, oh, ow), None, None
+        return PickFunction.apply(ddx, positions, *ctx.geometry), None, None, None, None
+
+
+class PickFunction(Function):
+    """The elements at the positions: linear, with ``MaxPoolGradFunction`` as its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, positions: Tensor, image: Any, pooled: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(positions)
+        ctx.geometry = x._array.shape, image, pooled
+        y = devices.empty(pooled, x.dtype, x.device)
+        if y.size:
+            kernels.max_unpool2d_backward(devices.contiguous(x._array).reshape(image), _indices(positions, pooled), y)
+        return wrap(y.reshape(positions._array.shape))
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (positions,) = ctx.saved_tensors
+        return MaxPoolGradFunction.apply(dy, positions, *ctx.geometry), None, None, None
+
+
+def _indices(positions: Tensor, pooled: tuple[int, ...]) -> Array:
+    """The kernels' array of positions."""
+    return devices.contiguous(positions._array).reshape(pooled)
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of OH x OW windows that cover the input: window i has the rows floor(i H / OH) to ceil((i + 1) H / OH) - 1.
 
+    With output_size 1 it is global maximum pooling.
+
     Args:
         input: shape (N, C, H, W) or (C, H, W).
-        output_size: (OH, OW), or an int for both; None keeps H or W.
+        output_size: (OH, OW), or an int for both; None in the pair keeps H or W.
         return_indices: also return where each maximum stands in its H x W plane (int64).
 
     Returns:
         Shape (N, C, OH, OW), or (C, OH, OW); with ``return_indices`` a pair of such.
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
     """
-    shapes.check_floating("adaptive_max_pool2d", input=input)
-    if input._array.ndim == 3:
-        return _batched(adaptive_max_pool2d, input, output_size, return_indices)
-    out_shape = shapes.adaptive_pool2d_geometry("adaptive_max_pool2d", input._array.shape, shapes.hashable(output_size))
-    return AdaptiveMaxPool2dFunction.apply(input, out_shape, return_indices)
+    return _adaptive_max_pool("adaptive_max_pool2d", 2, input, output_size, return_indices)
 
 
-class AdaptiveMaxPool2dFunction(Function):
-    """As ``MaxPool2dFunction`` with windows of differing sizes."""
+def adaptive_max_pool2d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """``adaptive_max_pool2d`` with the indices, whatever ``return_indices`` says."""
+    return _adaptive_max_pool("adaptive_max_pool2d", 2, input, output_size, True)
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """``adaptive_max_pool2d`` along one axis.
+
+    Args:
+        input: shape (N, C, L) or (C, L).
+        output_size: OL, or a tuple of it.
+        return_indices: also return where along L each maximum stands (int64).
+
+    Returns:
+        Shape (N, C, OL), or (C, OL); with ``return_indices`` a pair of such.
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    return _adaptive_max_pool("adaptive_max_pool1d", 1, input, output_size, return_indices)
+
+
+def adaptive_max_pool1d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """``adaptive_max_pool1d`` with the indices, whatever ``return_indices`` says."""
+    return _adaptive_max_pool("adaptive_max_pool1d", 1, input, output_size, True)
+
+
+def _adaptive_max_pool(name: str, dims: int, input: Tensor, output_size: Any, return_indices: bool) -> Any:
+    shapes.check_floating(name, input=input)
+    geometry = shapes.adaptive_pool_geometry(name, dims, tuple(input._array.shape), shapes.hashable(output_size))
+    return MaxPoolFunction.apply(input, geometry, None, return_indices)
+
+
+# ------------------------------------------------------------------------------------------------------ unpooling
+
+
+def max_unpool2d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """Put the maxima back where ``max_pool2d`` took them from, zeros elsewhere, as ``torch.nn.functional.max_unpool2d``.
+
+        H = (OH - 1) * SH - 2 * PH + KH, and W likewise
+
+    Where two maxima came from one place, the last in row order stays; the gradient goes to both.
+
+    Args:
+        input: shape (N, C, OH, OW) or (C, OH, OW).
+        indices: the places in an H x W plane, as ``max_pool2d`` returns them (int64, input's shape).
+        kernel_size, stride, padding: as they were for ``max_pool2d``.
+        output_size: the size to restore, where pooling made several sizes one: (H, W) or all dimensions; less than a stride
+            away from the size above.
+
+    Returns:
+        Shape (N, C, H, W), or (C, H, W).
+
+    Raises:
+        RuntimeError: for indices of another shape or dtype, or outside of the plane.
+        ValueError: for an output size that pooling would not make into input's.
+
+    Reference: M. D. Zeiler and R. Fergus, "Visualizing and understanding convolutional networks" (2014), section 2.1.
+    """
+    return _max_unpool("max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool1d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """``max_unpool2d`` along one axis.
+
+    Args:
+        input: shape (N, C, OL) or (C, OL).
+        indices: the places along L, as ``max_pool1d`` returns them (int64, input's shape).
+        kernel_size, stride, padding: as they were for ``max_pool1d``.
+        output_size: (L,) or all dimensions.
+
+    Returns:
+        Shape (N, C, L), or (C, L).
+
+    Raises:
+        RuntimeError: for indices of another shape or dtype, or outside of the axis.
+        ValueError: for an output size that pooling would not make into input's.
+    """
+    return _max_unpool("max_unpool1d", 1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def _max_unpool(
+    name: str, dims: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
+    shapes.check_floating(name, input=input)
+    if not isinstance(indices, Tensor):
+        raise TypeError(f"{name}: argument 'indices' must be a Tensor, not {type(indices).__name__}")
+    if indices.dtype != dtypes.int64:
+        raise RuntimeError(f"{name}: expected indices of int64, got {indices.dtype}")
+    x = tuple(input._array.shape)
+    if tuple(indices._array.shape) != x:
+        raise RuntimeError(f"{name}: expected indices of input's shape {x}, got {tuple(indices._array.shape)}")
+    geometry = shapes.unpool_geometry(name, dims, x, kernel_size, stride, padding, output_size)
+    inside = prod(geometry[1][2:])
+    found = indices._array
+    if found.size and not indices.is_cuda:
+        # One pass for both ends: negative indices are large unsigned ones.
+        highest = np.asarray(found).view(np.uint64).max()
+        if highest >= inside:
+            raise RuntimeError(
+                f"{name}: indices run from {found.min()} to {found.max()}, expected 0 to {inside - 1} for an output of "
+                f"shape {geometry[2]}"
+            )
+    return MaxUnpoolFunction.apply(input, indices, geometry)
+
+
+class MaxUnpoolFunction(Function):
+    """y = 0 but for y[index] = x; its gradient picks."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, out_shape: tuple[int, ...], return_indices: bool) -> Any:
-        y = devices.empty(out_shape, x.dtype, x.device)
-        indices = _positions(ctx, x, out_shape, return_indices)
+    def forward(ctx: Any, x: Tensor, indices: Tensor, geometry: Any) -> Tensor:
+        pooled, image, shape = geometry
+        ctx.save_for_backward(indices)
+        ctx.geometry = image, pooled
+        y = devices.empty(shape, x.dtype, x.device)
         if y.size:
-            kernels.adaptive_max_pool2d_forward(devices.contiguous(x._array), y, indices)
-        return _with_positions(ctx, x, y, indices, return_indices)
+            kernels.max_unpool2d_forward(
+                devices.contiguous(x._array).reshape(pooled), _indices(indices, pooled), y.reshape(image)
+            )
+        return wrap(y)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Any = None) -> Any:
-        (positions,) = ctx.saved_tensors
-        return MaxPool2dGradFunction.apply(dy, positions, ctx.shape), None, None
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (indices,) = ctx.saved_tensors
+        return PickFunction.apply(dy, indices, *ctx.geometry), None, None
 
 
 # -------------------------------------------------------------------------------------------------------- average
@@ -199,55 +439,113 @@ def avg_pool2d(
 
     Reference: Y. LeCun et al., "Gradient-based learning applied to document recognition" (1998), section II.B (layer S2).
     """
-    shapes.check_floating("avg_pool2d", input=input)
-    if input._array.ndim == 3:
-        return _batched(avg_pool2d, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    if divisor_override is not None and divisor_override == 0:
-        raise RuntimeError("avg_pool2d: divisor_override must not be zero")
-    out_shape, geometry = shapes.pool2d_geometry(
-        "avg_pool2d",
-        input._array.shape,
+    if divisor_override is not None:
+        if not hasattr(divisor_override, "__index__"):
+            raise TypeError(f"avg_pool2d: divisor_override must be an int, got {divisor_override!r}")
+        if divisor_override == 0:
+            raise RuntimeError("avg_pool2d: divisor_override must not be zero")
+    return _avg_pool(
+        "avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """``avg_pool2d`` along one axis, as ``torch.nn.functional.avg_pool1d``.
+
+    Args:
+        input: shape (N, C, L) or (C, L).
+        kernel_size, stride, padding: ints, or tuples of one; stride None for ``kernel_size``.
+        ceil_mode: round the output size up.
+        count_include_pad: whether padding counts in the divisor.
+
+    Returns:
+        Shape (N, C, OL), or (C, OL).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    return _avg_pool("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def _avg_pool(
+    name: str,
+    dims: int,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """Along the last ``dims`` axes."""
+    shapes.check_floating(name, input=input)
+    *geometry, numbers = shapes.pool_geometry(
+        name,
+        dims,
+        tuple(input._array.shape),
         shapes.hashable(kernel_size),
         shapes.hashable(stride),
         shapes.hashable(padding),
         1,
-        ceil_mode,
+        bool(ceil_mode),
     )
     # Bottom and right padding are those of the top and left.
-    options = (*geometry[:6], *geometry[4:6], int(count_include_pad), int(divisor_override or 0))
-    return AvgPool2dFunction.apply(input, out_shape, options)
+    options = (*numbers[:6], *numbers[4:6], int(count_include_pad), int(divisor_override or 0))
+    return AvgPoolFunction.apply(input, geometry, options)
 
 
-class AvgPool2dFunction(Function):
-    """The averages: linear, so each of the two directions is the other's gradient."""
+class AvgPoolFunction(Function):
+    """The averages: linear, so each of the two directions is the other's gradient.
+
+    ``options`` None: windows of differing sizes that cover the input (adaptive pooling).
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, out_shape: tuple[int, ...], options: tuple[int, ...]) -> Tensor:
-        ctx.shape, ctx.options = x._array.shape, options
-        y = devices.empty(out_shape, x.dtype, x.device)
+    def forward(ctx: Any, x: Tensor, geometry: Any, options: tuple[int, ...] | None) -> Tensor:
+        image, pooled, shape = geometry
+        ctx.geometry, ctx.options = (x._array.shape, image, pooled), options
+        y = devices.empty(pooled, x.dtype, x.device)
         if y.size:
-            kernels.avg_pool2d_forward(devices.contiguous(x._array), y, *options)
-        return wrap(y)
+            source = devices.contiguous(x._array).reshape(image)
+            if options is None:
+                kernels.adaptive_avg_pool2d_forward(source, y)
+            else:
+                kernels.avg_pool2d_forward(source, y, *options)
+        return wrap(y.reshape(shape))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        return AvgPool2dGradFunction.apply(dy, ctx.shape, ctx.options), None, None
+        return AvgPoolGradFunction.apply(dy, ctx.geometry, ctx.options), None, None
 
 
-class AvgPool2dGradFunction(Function):
+class AvgPoolGradFunction(Function):
     """dx: each window's gradient divided over its pixels."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, shape: tuple[int, ...], options: tuple[int, ...]) -> Tensor:
-        ctx.shape, ctx.options = dy._array.shape, options
+    def forward(ctx: Any, dy: Tensor, geometry: Any, options: tuple[int, ...] | None) -> Tensor:
+        shape, image, pooled = geometry
+        ctx.geometry, ctx.options = (image, pooled, dy._array.shape), options
+        if not dy._array.size:
+            return wrap(devices.full(shape, 0, dy.dtype, dy.device))
         dx = devices.empty(shape, dy.dtype, dy.device)
-        if dx.size:
-            kernels.avg_pool2d_backward(devices.contiguous(dy._array), dx, *options)
+        gradient, target = devices.contiguous(dy._array).reshape(pooled), dx.reshape(image)
+        if options is None:
+            kernels.adaptive_avg_pool2d_backward(gradient, target)
+        else:
+            kernels.avg_pool2d_backward(gradient, target, *options)
         return wrap(dx)
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor) -> Any:
-        return AvgPool2dFunction.apply(ddx, ctx.shape, ctx.options), None, None
+        return AvgPoolFunction.apply(ddx, ctx.geometry, ctx.options), None, None
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
@@ -257,47 +555,117 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
 
     Args:
         input: shape (N, C, H, W) or (C, H, W).
-        output_size: (OH, OW), or an int for both; None keeps H or W.
+        output_size: (OH, OW), or an int for both; None in the pair keeps H or W.
 
     Returns:
         Shape (N, C, OH, OW), or (C, OH, OW).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
     """
-    shapes.check_floating("adaptive_avg_pool2d", input=input)
-    if input._array.ndim == 3:
-        return _batched(adaptive_avg_pool2d, input, output_size)
-    out_shape = shapes.adaptive_pool2d_geometry("adaptive_avg_pool2d", input._array.shape, shapes.hashable(output_size))
-    return AdaptiveAvgPool2dFunction.apply(input, out_shape)
+    return _adaptive_avg_pool("adaptive_avg_pool2d", 2, input, output_size)
 
 
-class AdaptiveAvgPool2dFunction(Function):
-    """The averages of windows that cover the input."""
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """``adaptive_avg_pool2d`` along one axis.
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, out_shape: tuple[int, ...]) -> Tensor:
-        ctx.shape = x._array.shape
-        y = devices.empty(out_shape, x.dtype, x.device)
-        if y.size:
-            kernels.adaptive_avg_pool2d_forward(devices.contiguous(x._array), y)
-        return wrap(y)
+    Args:
+        input: shape (N, C, L) or (C, L).
+        output_size: OL, or a tuple of it.
 
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Any:
-        return AdaptiveAvgPool2dGradFunction.apply(dy, ctx.shape), None
+    Returns:
+        Shape (N, C, OL), or (C, OL).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+    """
+    return _adaptive_avg_pool("adaptive_avg_pool1d", 1, input, output_size)
 
 
-class AdaptiveAvgPool2dGradFunction(Function):
-    """dx: each window's gradient divided over its pixels."""
+def _adaptive_avg_pool(name: str, dims: int, input: Tensor, output_size: Any) -> Tensor:
+    shapes.check_floating(name, input=input)
+    geometry = shapes.adaptive_pool_geometry(name, dims, tuple(input._array.shape), shapes.hashable(output_size))
+    return AvgPoolFunction.apply(input, geometry, None)
 
-    @staticmethod
-    def forward(ctx: Any, dy: Tensor, shape: tuple[int, ...]) -> Tensor:
-        ctx.shape = dy._array.shape
-        dx = devices.empty(shape, dy.dtype, dy.device)
-        if not dy._array.size:
-            return wrap(devices.full(shape, 0, dy.dtype, dy.device))
-        if dx.size:
-            kernels.adaptive_avg_pool2d_backward(devices.contiguous(dy._array), dx)
-        return wrap(dx)
 
-    @staticmethod
-    def backward(ctx: Any, ddx: Tensor) -> Any:
-        return AdaptiveAvgPool2dFunction.apply(ddx, ctx.shape), None
+# -------------------------------------------------------------------------------------------------- power average
+
+
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The p-th root of each window's sum of p-th powers, as ``torch.nn.functional.lp_pool2d``.
+
+        y = (sum of x^p over the window)^(1 / p)
+
+    p = 1 is sum pooling, and infinity the largest magnitude (minus infinity: the smallest). Powers are of x itself, not of
+    its magnitude, so that an odd p can give NaN. Output size as in ``max_pool2d``, without padding; a window that ``ceil_mode``
+    lets reach beyond the input counts as full of its own average. Where the sum is 0, so is the gradient.
+
+    Args:
+        input: shape (N, C, H, W) or (C, H, W).
+        norm_type: p, not 0.
+        kernel_size: (KH, KW), or an int for both.
+        stride: (SH, SW), or an int for both; None for ``kernel_size``.
+        ceil_mode: round the output size up.
+
+    Returns:
+        Shape (N, C, OH, OW), or (C, OH, OW).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+        ZeroDivisionError: for p = 0.
+
+    Reference: P. Sermanet, S. Chintala and Y. LeCun, "Convolutional neural networks applied to house numbers digit
+    classification" (2012), section 2.2.
+    """
+    return _lp_pool("lp_pool2d", 2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: int, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """``lp_pool2d`` along one axis.
+
+    Args:
+        input: shape (N, C, L) or (C, L).
+        norm_type: p, not 0.
+        kernel_size: an int.
+        stride: an int; None for ``kernel_size``.
+        ceil_mode: round the output size up.
+
+    Returns:
+        Shape (N, C, OL), or (C, OL).
+
+    Raises:
+        RuntimeError: for sizes that do not fit.
+        ZeroDivisionError: for p = 0.
+    """
+    if not hasattr(kernel_size, "__index__"):
+        raise TypeError(f"lp_pool1d: kernel_size must be an int, got {kernel_size!r}")
+    return _lp_pool("lp_pool1d", 1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def _lp_pool(
+    name: str, dims: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool
+) -> Tensor:
+    shapes.check_floating(name, input=input)
+    if not isinstance(norm_type, (int, float)):
+        raise TypeError(f"{name}: norm_type must be a number, got {norm_type!r}")
+    if norm_type == 0:
+        raise ZeroDivisionError(f"{name}: norm_type must not be 0")
+    *_, numbers = shapes.pool_geometry(
+        name,
+        dims,
+        tuple(input._array.shape),
+        shapes.hashable(kernel_size),
+        shapes.hashable(stride),
+        0,
+        1,
+        bool(ceil_mode),
+    )
+    if norm_type == inf:
+        return _max_pool(name, dims, absolute(input), kernel_size, stride, 0, 1, ceil_mode, False)
+    if norm_type == -inf:
+        return -_max_pool(name, dims, -absolute(input), kernel_size, stride, 0, 1, ceil_mode, False)
+    power = input * input * input if norm_type == 3 else input**norm_type
+    average = _avg_pool(name, dims, power, kernel_size, stride, 0, ceil_mode, True, None)
+    # As it is where it is not 0, and without a gradient where it is.
+    average = sign(average.detach()) * relu(absolute(average))
+    return (average * (numbers[0] * numbers[1])) ** (1.0 / norm_type)

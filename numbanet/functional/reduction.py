@@ -6,6 +6,7 @@ others one group after another, from the last, so that nothing is copied.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from math import prod as product
 from typing import Any, NamedTuple
@@ -13,11 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbanet import devices, dtypes
-from numbanet.autograd import Function
-from numbanet.functional.arithmetic import _floating, eq, exp, isfinite, log, ne, sqrt, where
+from numbanet.autograd import Function, is_grad_enabled
+from numbanet.functional import inplace
+from numbanet.functional.arithmetic import _floating, clone, eq, exp, ne, sign, sqrt, where
 from numbanet.functional.arithmetic import abs as absolute
 from numbanet.functional.arithmetic import pow as power
-from numbanet.kernels import reduction
+from numbanet.functional.indexing import AddElements
+from numbanet.functional.shape import cat, diagonal, narrow
+from numbanet.kernels import reduction, scan
 from numbanet.shapes import normalize_dim, normalize_dims
 from numbanet.tensor import Tensor, wrap
 
@@ -26,9 +30,16 @@ __all__ = [
     "all",
     "amax",
     "amin",
+    "aminmax",
     "any",
     "argmax",
     "argmin",
+    "count_nonzero",
+    "cumprod",
+    "cumprod_",
+    "cumsum",
+    "cumsum_",
+    "diff",
     "logsumexp",
     "max",
     "mean",
@@ -36,9 +47,12 @@ __all__ = [
     "norm",
     "prod",
     "std",
+    "std_mean",
     "sum",
+    "trace",
     "var",
     "var_mean",
+    "vector_norm",
 ]  # fmt: skip
 
 Dims = int | Sequence[int] | None
@@ -68,8 +82,10 @@ def _reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool)
     return tuple(size for d, size in enumerate(shape) if d not in dims)
 
 
-def _reduce(kernel: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, dtype: np.dtype, *extra: Any) -> Tensor:
-    """Run a reduction kernel over ``dims``; ``extra`` arrays go behind its output."""
+def _reduce(
+    kernel: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, dtype: np.dtype, *extra: Any, then: Any = None
+) -> Tensor:
+    """Run a reduction kernel over ``dims``, and ``then`` (the same) over its results; ``extra`` go behind its output."""
     array = devices.contiguous(x._array)
     shape = array.shape
     for first, last in _groups(dims) if shape else [(0, 0)]:
@@ -77,6 +93,7 @@ def _reduce(kernel: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, dtype:
         inner = product(shape[last + 1 :])
         out = devices.empty((outer, inner), dtype, x.device)
         kernel(array.reshape((outer, n, inner)), out, *extra)
+        kernel = then or kernel
         shape = shape[:first] + (1,) * (last + 1 - first) + shape[last + 1 :]
         array = out
     return wrap(array.reshape(_reduced_shape(x._array.shape, dims, keepdim)))
@@ -209,16 +226,19 @@ class Extremes(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, kernel: Any) -> Tensor:
         ctx.dims = dims
-        y = _reduce(kernel, x, dims, keepdim, x.dtype, _no_indices(x))
+        y = _reduce(kernel, x, dims, keepdim, x.dtype, _no_indices(x)) if dims or not x.ndim else x.clone()
         ctx.save_for_backward(x, y)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y = ctx.saved_tensors
-        chosen = eq(x, _spread(y, x._array.shape, ctx.dims)).to(dtype=grad.dtype)
-        share = _spread(grad, x._array.shape, ctx.dims) * chosen / sum(chosen, ctx.dims, keepdim=True)
-        return share, None, None, None
+        kept = _reduced_shape(x._array.shape, ctx.dims, True)
+        chosen = eq(x, y.reshape(kept))
+        if not ctx.dims:
+            return grad, None, None, None
+        share = grad.reshape(kept) / sum(chosen, ctx.dims, keepdim=True).to(dtype=grad.dtype)
+        return where(chosen, share, 0.0), None, None, None
 
 
 class AlongDim(Function):
@@ -243,11 +263,10 @@ class AlongDim(Function):
         (positions,) = ctx.saved_tensors
         if not ctx.shape:
             return grad, None, None, None
-        if not ctx.keepdim:
-            grad, positions = grad.unsqueeze(ctx.dim), positions.unsqueeze(ctx.dim)
-        steps = np.arange(ctx.shape[ctx.dim]).reshape((-1,) + (1,) * (len(ctx.shape) - 1 - ctx.dim))
-        chosen = eq(positions, wrap(devices.to_device(steps, grad.device)))
-        return where(chosen, grad, 0.0), None, None, None
+        dim, shape = ctx.dim, ctx.shape
+        one = product(shape[:dim]), 1, product(shape[dim + 1 :])
+        spread = AddElements.apply(grad.reshape(one), positions._array.reshape(one), shape[dim])
+        return spread.reshape(shape), None, None, None
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -288,6 +307,18 @@ def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _logical(reduction.any_, "any", input, dim, keepdim)
 
 
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """A named tuple (min, max) of ``amin`` and ``amax``."""
+    return Both(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+class Both(NamedTuple):
+    """What ``aminmax`` returns."""
+
+    min: Tensor
+    max: Tensor
+
+
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` (or all) are true (non-zero), as a bool tensor."""
     return _logical(reduction.all_, "all", input, dim, keepdim)
@@ -298,66 +329,350 @@ def _logical(kernel: Any, name: str, input: Tensor, dim: Dims, keepdim: bool) ->
     return _reduce(kernel, truth, normalize_dims(name, dim, input.ndim), keepdim, dtypes.bool)
 
 
-# -------------------------------------------------------------------------------------------------- from the others
+# --------------------------------------------------------------------------------------------------- deviations
 
 
 def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> Tensor:
-    """The variance over ``dim``: the sum of squared deviations over (n - correction)."""
-    return var_mean(input, dim, unbiased, keepdim, correction=correction)[0]
+    """The variance over ``dim``: the sum of squared deviations over (n - correction); correction is 1 unless given.
+
+    Raises:
+        RuntimeError: for integer tensors.
+    """
+    return _var_mean("var", input, dim, unbiased, keepdim, correction)[0]
 
 
 def var_mean(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The variance and the mean over ``dim``."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    if unbiased is not None:
-        correction = int(unbiased)
-    dims = normalize_dims("var", dim, input.ndim)
-    count = product(input._array.shape[d] for d in dims)
-    center = mean(input, dims if dims else None, keepdim=True)
-    deviation = input - center
-    divisor = float(np.maximum(count - correction, 0))
-    variance = sum(deviation * deviation, dims if dims else None, keepdim=keepdim) / divisor
-    return variance, center if keepdim else center.reshape(tuple(variance.shape))
+    return _var_mean("var_mean", input, dim, unbiased, keepdim, correction)
 
 
 def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> Tensor:
     """The standard deviation over ``dim``: the square root of ``var``."""
-    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+    return sqrt(_var_mean("std", input, dim, unbiased, keepdim, correction)[0])
+
+
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The standard deviation and the mean over ``dim``."""
+    variance, center = _var_mean("std_mean", input, dim, unbiased, keepdim, correction)
+    return sqrt(variance), center
+
+
+def _var_mean(
+    name: str, input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float | None
+) -> tuple[Tensor, Tensor]:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{name}: got both unbiased={unbiased} and correction={correction}")
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"{name}: expected a floating tensor, got {input.dtype}; convert it with .float()")
+    correction = 1 if correction is None else correction
+    dims = normalize_dims(name, dim, input.ndim)
+    return Moments.apply(input, dims, keepdim, float(correction if unbiased is None else int(unbiased)))
+
+
+class Moments(Function):
+    """The variance and the mean, in one pass over the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, correction: float) -> tuple[Tensor, Tensor]:
+        shape = x._array.shape
+        count = product(shape[d] for d in dims)
+        kept, reduced = _reduced_shape(shape, dims, True), _reduced_shape(shape, dims, keepdim)
+        with np.errstate(divide="ignore"):
+            ctx.dims, ctx.factor = dims, float(np.divide(1.0, np.maximum(count - correction, 0)))
+        mean_, squares = _moments(x, dims) if count and x._array.size else (x.new_full(reduced, np.nan),) * 2
+        ctx.save_for_backward(x, mean_.reshape(kept))
+        return squares.reshape(reduced) * ctx.factor, mean_.reshape(reduced)
+
+    @staticmethod
+    def backward(ctx: Any, grad_var: Tensor, grad_mean: Tensor) -> Any:
+        x, center = ctx.saved_tensors
+        if is_grad_enabled():
+            center = mean(x, ctx.dims, keepdim=True) if ctx.dims else x
+        kept = tuple(center.shape)
+        count = float(product(x._array.shape[d] for d in ctx.dims))
+        grad = (x - center) * (grad_var.reshape(kept) * (2 * ctx.factor))
+        return grad + grad_mean.reshape(kept) / count, None, None, None
+
+
+def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The mean, and the sum of squared deviations from it, over ``dims``, which keep a size of 1.
+
+    The input is read once, over the last run of dimensions; the few values that come of it are joined run by run: the
+    deviations of their means count as often as there are elements behind each.
+    """
+    if not dims:
+        return x, x.new_zeros(tuple(x.shape)) if x.ndim else x.new_zeros(())
+    shape = x._array.shape
+    (first, last), *others = _groups(dims)
+    outer, n, inner = product(shape[:first]), product(shape[first : last + 1]), product(shape[last + 1 :])
+    means, squares = (devices.empty((outer, inner), x.dtype, x.device) for _ in range(2))
+    reduction.moments(devices.contiguous(x._array).reshape((outer, n, inner)), means, squares)
+    kept = _reduced_shape(shape, tuple(range(first, last + 1)), True)
+    center, spread = wrap(means.reshape(kept)), wrap(squares.reshape(kept))
+    for start, end in others:
+        run = tuple(range(start, end + 1))
+        middle = mean(center, run, keepdim=True)
+        gap = center - middle
+        center, spread = middle, sum(spread, run, keepdim=True) + sum(gap * gap, run, keepdim=True) * float(n)
+        n *= product(shape[d] for d in run)
+    return center, spread
+
+
+# ----------------------------------------------------------------------------------------------- logsumexp and norms
 
 
 def logsumexp(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """``log(sum(exp(input)))`` over ``dim``, without overflow."""
     input = _floating("logsumexp", input)
-    dims = normalize_dims("logsumexp", dim, input.ndim)
-    highest = amax(input.detach(), dims, keepdim=True)
-    highest = where(isfinite(highest), highest, 0.0)
-    result = log(sum(exp(input - highest), dims, keepdim=True)) + highest
-    return result if keepdim else result.reshape(_reduced_shape(input._array.shape, dims, False))
+    return LogSumExp.apply(input, normalize_dims("logsumexp", dim, input.ndim), keepdim)
 
 
-def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The p-norm over ``dim``: (sum |x|^p)^(1/p); p may be inf, -inf, 0 or "fro" (2).
+class LogSumExp(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+        ctx.dims = dims
+        shape = x._array.shape
+        if 0 in [shape[d] for d in dims] and x.ndim:
+            y = x.new_full(_reduced_shape(shape, dims, keepdim), -np.inf)
+        else:
+            y = _reduce(reduction.logsumexp, x, dims, keepdim, x.dtype) if dims or not x.ndim else x.clone()
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, y = ctx.saved_tensors
+        shape, dims = x._array.shape, ctx.dims
+        kept = _reduced_shape(shape, dims, True)
+        if is_grad_enabled() or len(_groups(dims)) != 1 or not x._array.size:
+            return grad.reshape(kept) * exp(x - y.reshape(kept)), None, None
+        first, last = dims[0], dims[-1]
+        outer, n, inner = product(shape[:first]), product(shape[first : last + 1]), product(shape[last + 1 :])
+        dx = devices.empty(shape, x.dtype, x.device)
+        reduction.logsumexp_backward(
+            devices.contiguous(x._array).reshape((outer, n, inner)),
+            devices.contiguous(y._array).reshape((outer, inner)),
+            devices.contiguous(grad._array).reshape((outer, inner)),
+            dx.reshape((outer, n, inner)),
+        )
+        return wrap(dx), None, None
+
+
+def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The p-norm over ``dim`` (or of all elements): (sum |x|^p)^(1/p).
+
+    Args:
+        input: floating.
+        p: a number, inf, -inf, 0 (how many elements are not zero), or "fro" (2). The gradient of a norm of 0 is 0.
+        dim: an int, several, or None for all.
+        keepdim: keep the dimensions with size 1.
+        dtype: convert to this first.
 
     Raises:
         RuntimeError: for integer tensors.
+        ValueError: for another p.
     """
+    if p == "nuc" or (isinstance(p, str) and p != "fro"):
+        raise ValueError(f"norm: p must be a number, inf, -inf or 'fro', got {p!r}")
+    return _norm("norm", input, 2.0 if p in ("fro", None) else float(p), dim, keepdim, dtype)
+
+
+def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """``norm`` under the name and arguments of ``torch.linalg.vector_norm``."""
+    return _norm("vector_norm", x, float(ord), dim, keepdim, dtype)
+
+
+def _norm(name: str, input: Tensor, p: float, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
+    if dtype is not None:
+        input = input.to(dtype=dtypes.as_dtype(dtype))
     if input.dtype.kind != "f":
-        raise RuntimeError(f"norm: expected a floating tensor, got {input.dtype}")
-    if p in (2, 2.0, "fro", None):
-        return sqrt(sum(input * input, dim, keepdim))
-    if p == float("inf"):
-        return amax(absolute(input), dim, keepdim)
-    if p == float("-inf"):
-        return amin(absolute(input), dim, keepdim)
-    if p == 0:
-        return sum(ne(input, 0).to(dtype=input.dtype), dim, keepdim)
-    if p == 1:
-        return sum(absolute(input), dim, keepdim)
-    return power(sum(power(absolute(input), p), dim, keepdim), 1.0 / p)
+        raise RuntimeError(f"{name}: expected a floating tensor, got {input.dtype}; convert it with .float()")
+    dims = normalize_dims(name, dim, input.ndim)
+    if np.isinf(p) and 0 in [input._array.shape[d] for d in dims]:
+        raise RuntimeError(f"{name}: p={p} is not defined over dimensions without elements, shape {tuple(input.shape)}")
+    return Norm.apply(input, p, dims, keepdim)
+
+
+class Norm(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+        ctx.p, ctx.dims = p, dims
+        if not dims and x.ndim:
+            y = absolute(x) if p else ne(x, 0).to(dtype=x.dtype)
+        elif p == 2:
+            y = sqrt(_reduce(reduction.sum_squares, x, dims, keepdim, x.dtype, then=reduction.sum_))
+        elif p == 1:
+            y = _reduce(reduction.sum_absolutes, x, dims, keepdim, x.dtype, then=reduction.sum_)
+        elif p == 0:
+            y = sum(ne(x, 0), dims, keepdim).to(dtype=x.dtype)
+        elif np.isinf(p):
+            y = (amax if p > 0 else amin)(absolute(x), dims, keepdim)
+        else:
+            y = power(sum(power(absolute(x), p), dims, keepdim), 1.0 / p)
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, y = ctx.saved_tensors
+        p, kept = ctx.p, _reduced_shape(x._array.shape, ctx.dims, True)
+        grad, y = grad.reshape(kept), y.reshape(kept)
+        if p == 0:
+            return x * 0 * grad, None, None, None
+        if p == 1:
+            return grad * sign(x), None, None, None
+        if p == 2:
+            return x * where(eq(y, 0), 0.0, grad / y), None, None, None
+        if np.isinf(p):
+            chosen = eq(absolute(x), y)
+            count = sum(chosen, ctx.dims, keepdim=True).to(dtype=grad.dtype) if ctx.dims else 1.0
+            return where(chosen, sign(x) * (grad / count), 0.0), None, None, None
+        scaled = where(eq(y, 0), 0.0, grad / power(y, p - 1))
+        if p < 1:  # |x|^(p-1) is infinite at 0, where the gradient counts as 0
+            return where(eq(x, 0), 0.0, sign(x) * power(absolute(x), p - 1)) * scaled, None, None, None
+        if p < 2:
+            return sign(x) * power(absolute(x), p - 1) * scaled, None, None, None
+        return x * power(absolute(x), p - 2) * scaled, None, None, None
+
+
+# ------------------------------------------------------------------------------------------------------ running sums
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running sums along ``dim``. Ints and bools are summed in int64."""
+    return CumulativeSum.apply(_whole(input, dtype), normalize_dim("cumsum", dim, input.ndim), False)
+
+
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running products along ``dim``. Ints and bools are multiplied in int64."""
+    return CumulativeProduct.apply(_whole(input, dtype), normalize_dim("cumprod", dim, input.ndim))
+
+
+def _whole(input: Tensor, dtype: Any) -> Tensor:
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.kind == "f" else dtypes.int64
+    return input.to(dtype=wanted)
+
+
+def _lines(array: Any, dim: int) -> tuple[int, int, int]:
+    shape = array.shape or (1,)
+    return product(shape[:dim]), shape[dim], product(shape[dim + 1 :])
+
+
+class CumulativeSum(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, reverse: bool) -> Tensor:
+        ctx.dim, ctx.reverse = dim, reverse
+        out, lines = devices.empty(x._array.shape, x.dtype, x.device), _lines(x._array, dim)
+        scan.cumsum(devices.contiguous(x._array).reshape(lines), out.reshape(lines), reverse)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return CumulativeSum.apply(grad, ctx.dim, not ctx.reverse), None, None
+
+
+class CumulativeProduct(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        ctx.dim = dim
+        ctx.save_for_backward(x)
+        out, lines = devices.empty(x._array.shape, x.dtype, x.device), _lines(x._array, dim)
+        scan.cumprod(devices.contiguous(x._array).reshape(lines), out.reshape(lines), False)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        if is_grad_enabled():  # without zeros: y = cumprod(x) contains x[k] in every y[i], i >= k
+            if bool(eq(x, 0).any()):
+                raise NotImplementedError("cumprod: the gradient of its gradient is not written for inputs that hold 0")
+            return CumulativeSum.apply(grad * cumprod(x, ctx.dim), ctx.dim, True) / x, None
+        dx, lines = devices.empty(x._array.shape, x.dtype, x.device), _lines(x._array, ctx.dim)
+        inputs = [devices.contiguous(t._array).reshape(lines) for t in (x, grad)]
+        scan.cumprod_backward(*inputs, dx.reshape(lines))
+        return wrap(dx), None
+
+
+def cumsum_(input: Tensor, dim: int) -> Tensor:
+    """``cumsum`` in place. Returns input."""
+    return inplace.assign("cumsum_", input, cumsum(clone(input), dim))
+
+
+def cumprod_(input: Tensor, dim: int) -> Tensor:
+    """``cumprod`` in place. Returns input."""
+    return inplace.assign("cumprod_", input, cumprod(clone(input), dim))
+
+
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """The differences of neighbours along ``dim``, n times over; prepend and append are joined on first.
+
+    Raises:
+        RuntimeError: for a negative n, or a tensor without dimensions.
+        IndexError: for a dimension out of range.
+    """
+    if n < 0:
+        raise RuntimeError(f"diff: n must not be negative, got {n}")
+    if not input.ndim:
+        raise RuntimeError("diff: expected at least one dimension, got a 0-d tensor")
+    dim = normalize_dim("diff", dim, input.ndim)
+    if n == 0:
+        return input
+    parts = [t for t in (prepend, input, append) if t is not None]
+    x = cat(parts, dim) if len(parts) > 1 else input
+    for _ in range(builtins.min(n, x.shape[dim])):
+        size = x.shape[dim] - 1
+        upper, lower = narrow(x, dim, 1, size), narrow(x, dim, 0, size)
+        x = ne(upper, lower) if x.dtype == dtypes.bool else upper - lower
+    return x
+
+
+# ---------------------------------------------------------------------------------------------------------- counting
+
+
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
+    """How many elements are not zero, over ``dim`` (an int, several, or all), as int64."""
+    dims = normalize_dims("count_nonzero", dim, input.ndim)
+    return Sum.apply((input if input.dtype == dtypes.bool else ne(input, 0)).to(dtype=dtypes.int64), dims, False)
+
+
+def trace(input: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal.
+
+    Raises:
+        RuntimeError: for other numbers of dimensions.
+    """
+    if input.ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, got shape {tuple(input.shape)}")
+    return sum(diagonal(input))

@@ -17,49 +17,71 @@ from numbanet import devices, dtypes
 from numbanet.autograd import Function
 from numbanet.functional import inplace
 from numbanet.functional.arithmetic import clone, unbroadcast, where
-from numbanet.kernels import elementwise
+from numbanet.kernels import elementwise, gather
 from numbanet.random import Generator, default_generator
 from numbanet.shapes import broadcast_shapes, normalize_dim, shape_argument
 from numbanet.tensor import Tensor, tensor, wrap
 
 __all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
     "bernoulli_",
     "broadcast_tensors",
     "broadcast_to",
     "cat",
+    "channel_shuffle",
     "chunk",
     "clone",
+    "column_stack",
     "concat",
     "concatenate",
     "contiguous",
     "copy_",
+    "diag",
+    "diag_embed",
+    "diagonal",
+    "dstack",
     "expand",
     "expand_as",
     "fill_",
     "flatten",
     "flip",
+    "fliplr",
+    "flipud",
     "hstack",
     "masked_fill",
     "masked_fill_",
+    "meshgrid",
+    "moveaxis",
     "movedim",
     "narrow",
     "normal_",
     "numel",
-    "one_hot",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "random_",
     "ravel",
     "repeat",
+    "repeat_interleave",
     "reshape",
+    "roll",
+    "rot90",
     "select",
     "split",
     "squeeze",
     "stack",
     "swapaxes",
+    "swapdims",
     "t",
     "tile",
     "to",
     "transpose",
+    "tril",
+    "tril_",
+    "triu",
+    "triu_",
     "unbind",
     "unflatten",
     "uniform_",
@@ -230,7 +252,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return Permute.apply(input, tuple(order))
 
 
-swapaxes = transpose
+swapaxes = swapdims = transpose
 
 
 def t(input: Tensor) -> Tensor:
@@ -254,6 +276,9 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     places = {normalize_dim("movedim", d, input.ndim): m for d, m in zip(targets, moved, strict=True)}
     rest = iter(d for d in range(input.ndim) if d not in moved)
     return permute(input, tuple(places[i] if i in places else next(rest) for i in range(input.ndim)))
+
+
+moveaxis = movedim
 
 
 def expand(input: Tensor, *sizes: Any) -> Tensor:
@@ -319,6 +344,65 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The part at ``index`` along ``dim``, without that dimension, as a view."""
     return input[(slice(None),) * normalize_dim("select", dim, input.ndim) + (index,)]
+
+
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonals of the matrices along dim1 and dim2, as a view whose last dimension runs along them.
+
+    Args:
+        input: at least two dimensions.
+        offset: 0 for the main diagonal, above it for positive, below it for negative numbers.
+        dim1, dim2: the matrices' rows and columns.
+
+    Raises:
+        RuntimeError: where dim1 and dim2 are the same.
+        IndexError: for dimensions out of range.
+    """
+    first, second = normalize_dim("diagonal", dim1, input.ndim), normalize_dim("diagonal", dim2, input.ndim)
+    if first == second:
+        raise RuntimeError(f"diagonal: dim1={dim1} and dim2={dim2} are the same dimension of {tuple(input.shape)}")
+    return Diagonal.apply(input, int(offset), first, second)
+
+
+def _diagonal_of(array: np.ndarray, offset: int, dim1: int, dim2: int) -> np.ndarray:
+    """NumPy's own view is read-only: this one can be written."""
+    rows, columns = array.shape[dim1], array.shape[dim2]
+    length = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    start = [slice(None)] * array.ndim
+    if length:
+        start[dim1 if offset < 0 else dim2] = slice(abs(offset), None)
+    rest = [d for d in range(array.ndim) if d not in (dim1, dim2)]
+    shape = tuple(array.shape[d] for d in rest) + (length,)
+    strides = tuple(array.strides[d] for d in rest) + (array.strides[dim1] + array.strides[dim2],)
+    return np.lib.stride_tricks.as_strided(array[tuple(start)], shape, strides)
+
+
+class Diagonal(Function):
+    _is_view = True
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
+        ctx.shape, ctx.numbers = x._array.shape, (offset, dim1, dim2)
+        return wrap(devices.view(x._array, lambda a: _diagonal_of(a, offset, dim1, dim2)))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return Undiagonal.apply(grad, ctx.shape, *ctx.numbers), None, None, None
+
+
+class Undiagonal(Function):
+    """Zeros of ``shape`` with ``values`` on the diagonal: what a diagonal's gradient is."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Tensor:
+        ctx.numbers = offset, dim1, dim2
+        out = devices.full(shape, 0, values.dtype, values.device)
+        devices.assign(devices.view(out, lambda a: _diagonal_of(a, offset, dim1, dim2)), values._array)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return Diagonal.apply(grad, *ctx.numbers), None, None, None, None
 
 
 def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
@@ -455,11 +539,78 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
     return cat([x if x.ndim else reshape(x, (1,)) for x in tensors], 0 if tensors[0].ndim <= 1 else 1)
 
 
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors joined along dimension 2; ones of fewer dimensions as ``atleast_3d`` makes them."""
+    return cat([atleast_3d(x) for x in tensors], 2)
+
+
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors joined along dimension 1, vectors as columns."""
+    return cat([x if x.ndim >= 2 else reshape(x, (-1, 1)) for x in tensors], 1)
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """The tensor (or each of several) with at least one dimension."""
+    return _each(tensors, lambda x: x if x.ndim else reshape(x, (1,)))
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """The tensor (or each of several) with at least two dimensions: a vector becomes a row."""
+    return _each(tensors, lambda x: x if x.ndim >= 2 else reshape(x, (1, x._array.size)))
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """The tensor (or each of several) with at least three dimensions: (N,) becomes (1, N, 1), (M, N) (M, N, 1)."""
+    return _each(
+        tensors,
+        lambda x: x if x.ndim >= 3 else unsqueeze(x, -1) if x.ndim == 2 else reshape(x, (1, x._array.size, 1)),
+    )
+
+
+def _each(tensors: tuple[Any, ...], function: Any) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return function(tensors[0])
+    return tuple(function(x) for x in (tensors[0] if len(tensors) == 1 else tensors))
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """A grid's coordinates: for n vectors n tensors of n dimensions, views in which vector i runs along dimension i.
+
+    Args:
+        tensors: vectors (or numbers as 0-d tensors), or one sequence of them.
+        indexing: "ij", or "xy" to exchange the first two dimensions.
+
+    Raises:
+        RuntimeError: for another indexing, more than one dimension, or different dtypes.
+    """
+    given = list(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else list(tensors)
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
+    if not given:
+        raise RuntimeError("meshgrid: expected at least one tensor, got none")
+    for position, x in enumerate(given):
+        if x.ndim > 1:
+            raise RuntimeError(
+                f"meshgrid: element {position} has shape {tuple(x.shape)}, expected at most one dimension"
+            )
+        if x.dtype != given[0].dtype:
+            raise RuntimeError(f"meshgrid: element {position} is {x.dtype}, element 0 {given[0].dtype}; all must agree")
+    swapped = indexing == "xy" and len(given) >= 2
+    if swapped:
+        given[0], given[1] = given[1], given[0]
+    shape = tuple(x._array.size for x in given)
+    ones = len(given) - 1
+    grids = [expand(reshape(x, (1,) * i + (-1,) + (1,) * (ones - i)), shape) for i, x in enumerate(given)]
+    if swapped:
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """The tensor repeated ``repeats[i]`` times along each dimension (new dimensions come at the front).
 
     Raises:
-        RuntimeError: for fewer numbers than dimensions.
+        RuntimeError: for fewer numbers than dimensions, or negative ones.
     """
     times = shape_argument(repeats)
     if len(times) < input.ndim or any(n < 0 for n in times):
@@ -469,9 +620,8 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     shape = (1,) * (len(times) - input.ndim) + input._array.shape
     interleaved = tuple(s for size in shape for s in (1, size))
     widened = tuple(s for n, size in zip(times, shape, strict=True) for s in (n, size))
-    return reshape(
-        expand(reshape(input, interleaved), widened), tuple(n * s for n, s in zip(times, shape, strict=True))
-    )
+    spread = clone(expand(reshape(input, interleaved), widened))
+    return reshape(spread, tuple(n * s for n, s in zip(times, shape, strict=True)))
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
@@ -480,41 +630,325 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each element (or each part along ``dim``) repeated in place: [a, b] becomes [a, a, b, b].
+
+    Args:
+        input: without ``dim`` it is flattened. Alone, without repeats: how often to repeat 0, 1, 2, ...
+        repeats: an int, or int64 numbers of repeats, one for all or one for each part.
+        dim: the dimension.
+        output_size: the length of the result, if it is known.
+
+    Raises:
+        RuntimeError: for negative repeats, or a number of them that does not fit.
+    """
+    from numbanet.functional.indexing import index_select
+
+    if repeats is None:
+        counts = devices.to_host(input._array)
+        if input.ndim != 1 or counts.dtype.kind != "i" or (counts < 0).any():
+            raise RuntimeError(
+                f"repeat_interleave: repeats must be non-negative ints of one dimension, got {input.dtype} of shape {tuple(input.shape)}"
+            )
+        return wrap(devices.to_device(np.repeat(np.arange(counts.size), counts), input.device))
+    if dim is None:
+        input, dim = ravel(input), 0
+    dim = normalize_dim("repeat_interleave", dim, input.ndim)
+    if input.ndim == 0:
+        input = reshape(input, (1,))
+    counts = devices.to_host(repeats._array) if isinstance(repeats, Tensor) else np.asarray(repeats)
+    size = input._array.shape[dim]
+    if counts.dtype.kind != "i" or counts.ndim > 1 or counts.size not in (1, size) or (counts < 0).any():
+        raise RuntimeError(
+            f"repeat_interleave: repeats must be a non-negative int or {size} of them for dimension {dim} of size {size}, "
+            f"got {counts.dtype} of shape {counts.shape}"
+        )
+    if counts.size == 1:
+        n = int(counts.reshape(-1)[0])
+        shape = input._array.shape
+        widened = (*shape[: dim + 1], n, *shape[dim + 1 :])
+        return reshape(clone(expand(unsqueeze(input, dim + 1), widened)), (*shape[:dim], size * n, *shape[dim + 1 :]))
+    index = wrap(devices.to_device(np.repeat(np.arange(size), counts), input.device))
+    if output_size is not None and output_size != index._array.size:
+        raise RuntimeError(f"repeat_interleave: output_size={output_size}, but repeats add up to {index._array.size}")
+    return index_select(input, dim, index)
+
+
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """A copy with the order along the given dimensions reversed."""
-    return Flip.apply(input, tuple(normalize_dim("flip", d, input.ndim) for d in shape_argument(dims)))
+    """A copy with the order along the given dimensions reversed.
+
+    Raises:
+        RuntimeError: where a dimension is named twice.
+    """
+    order = tuple(normalize_dim("flip", d, input.ndim) for d in shape_argument(dims))
+    if len(set(order)) != len(order):
+        raise RuntimeError(f"flip: a dimension appears twice in dims={shape_argument(dims)}")
+    return Flip.apply(input, order if input.ndim else ())
 
 
 class Flip(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> Tensor:
         ctx.dims = dims
-        return wrap(devices.contiguous(devices.view(x._array, lambda a: np.flip(a, dims))))
+        turned = devices.view(x._array, lambda a: np.flip(a, dims))
+        return wrap(devices.copy(turned) if type(turned) is np.ndarray else devices.contiguous(turned))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         return flip(grad, ctx.dims), None
 
 
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """``input`` with ``value`` where the bool ``mask`` (broadcast to its shape) holds."""
-    return where(mask, value, input)
+def fliplr(input: Tensor) -> Tensor:
+    """``flip(input, 1)``: columns in reverse order."""
+    if input.ndim < 2:
+        raise RuntimeError(f"fliplr: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+    return flip(input, 1)
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """An int64 tensor with a further dimension that is 1 at each element's class and 0 elsewhere.
+def flipud(input: Tensor) -> Tensor:
+    """``flip(input, 0)``: rows in reverse order."""
+    if input.ndim < 1:
+        raise RuntimeError(f"flipud: expected at least 1 dimension, got shape {tuple(input.shape)}")
+    return flip(input, 0)
+
+
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Elements moved by ``shifts`` places along ``dims``, those beyond the end to the start.
+
+    Args:
+        input: any tensor.
+        shifts: an int, or one for each of several dimensions.
+        dims: the dimensions; None rolls the flattened tensor, and gives it its shape back.
 
     Raises:
-        RuntimeError: for classes that are negative or not below ``num_classes``.
+        RuntimeError: unless there is one shift for each dimension.
     """
-    if tensor.dtype != dtypes.int64:
-        raise RuntimeError(f"one_hot: expected int64 classes, got {tensor.dtype}")
-    classes = devices.to_host(tensor._array)
-    low, high = (int(classes.min()), int(classes.max())) if classes.size else (0, -1)
-    count = high + 1 if num_classes == -1 else num_classes
-    if low < 0 or high >= count:
-        raise RuntimeError(f"one_hot: classes run from {low} to {high}, expected 0 to {count - 1}")
-    return wrap(devices.to_device((classes[..., None] == np.arange(count)).astype(np.int64), tensor.device))
+    moves = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
+    where_ = () if dims is None else tuple(dims) if isinstance(dims, Sequence) else (dims,)
+    if not where_ and len(moves) == 1:
+        return reshape(roll(ravel(input), moves[0], 0), tuple(input.shape))
+    if len(moves) != len(where_) or not moves:
+        raise RuntimeError(f"roll: expected one shift for each dimension, got shifts={moves} and dims={where_}")
+    places = [normalize_dim("roll", d, input.ndim) for d in where_]
+    if not input.ndim:
+        return clone(input)
+    result = input
+    for move, d in zip(moves, places, strict=True):
+        size = input._array.shape[d]
+        start = -move % size if size else 0
+        if start:
+            result = cat([narrow(result, d, start, size - start), narrow(result, d, 0, start)], d)
+    return clone(result) if result is input else result
+
+
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """A copy turned by ``k`` times 90 degrees in the plane of two dimensions, from the first towards the second.
+
+    Raises:
+        RuntimeError: unless dims are two different dimensions.
+    """
+    if len(dims) != 2 or input.ndim < 2:
+        raise RuntimeError(f"rot90: expected two of the dimensions of {tuple(input.shape)}, got dims={tuple(dims)}")
+    first, second = (normalize_dim("rot90", d, input.ndim) for d in dims)
+    if first == second:
+        raise RuntimeError(f"rot90: dims={tuple(dims)} name one dimension twice")
+    turns = k % 4
+    if turns == 0:
+        return clone(input)
+    if turns == 2:
+        return flip(input, first, second)
+    return clone(transpose(flip(input, second if turns == 1 else first), first, second))
+
+
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangles of the matrices in the last two dimensions, up to a diagonal; zeros above."""
+    return _triangle("tril", input, diagonal)
+
+
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangles of the matrices in the last two dimensions, from a diagonal on; zeros below."""
+    return _triangle("triu", input, diagonal)
+
+
+def _triangle(name: str, input: Tensor, diagonal: int) -> Tensor:
+    if input.ndim < 2:
+        raise RuntimeError(f"{name}: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+    rows, columns = input._array.shape[-2:] if not input.is_cuda else tuple(input._array.shape)[-2:]
+    lower = np.tri(rows, columns, diagonal if name == "tril" else diagonal - 1, bool)
+    keep = wrap(devices.to_device(lower if name == "tril" else ~lower, input.device))
+    return where(keep, input, 0 if input.dtype != dtypes.bool else False)
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, as a copy; of a vector the matrix with it on the diagonal.
+
+    Raises:
+        RuntimeError: for other numbers of dimensions.
+    """
+    if input.ndim == 1:
+        return diag_embed(input, diagonal)
+    if input.ndim != 2:
+        raise RuntimeError(f"diag: expected 1 or 2 dimensions, got shape {tuple(input.shape)}")
+    return clone(Diagonal.apply(input, int(diagonal), 0, 1))
+
+
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Matrices of zeros, along dim1 and dim2 of the result, with the last dimension of ``input`` on their diagonals.
+
+    Raises:
+        RuntimeError: where dim1 and dim2 are the same.
+        IndexError: for dimensions out of range.
+    """
+    ndim = input.ndim + 1
+    first, second = normalize_dim("diag_embed", dim1, ndim), normalize_dim("diag_embed", dim2, ndim)
+    if first == second:
+        raise RuntimeError(f"diag_embed: dim1={dim1} and dim2={dim2} are the same dimension")
+    *leading, length = input._array.shape
+    shape = list(leading)
+    for d in sorted((first, second)):
+        shape.insert(d, length + abs(offset))
+    return Undiagonal.apply(input, tuple(shape), offset, first, second)
+
+
+# -------------------------------------------------------------------------------------- channels and pixels
+
+
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """Channels spread over a finer grid: (..., C r^2, H, W) becomes (..., C, H r, W r).
+
+    Reference: W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network", CVPR 2016.
+
+    Args:
+        input: at least three dimensions.
+        upscale_factor: r.
+
+    Raises:
+        RuntimeError: for fewer dimensions, r below 1, or channels that are no multiple of r^2.
+    """
+    r = _factor("pixel_shuffle", "upscale_factor", input, upscale_factor)
+    *leading, channels, h, w = input._array.shape
+    if channels % (r * r):
+        raise RuntimeError(
+            f"pixel_shuffle: {channels} channels are no multiple of upscale_factor^2 = {r * r} (input {tuple(input.shape)})"
+        )
+    return PixelShuffle.apply(input, r, (*leading, channels // (r * r), h * r, w * r))
+
+
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """What ``pixel_shuffle`` did undone: (..., C, H r, W r) becomes (..., C r^2, H, W).
+
+    Raises:
+        RuntimeError: for fewer than three dimensions, r below 1, or a height or width that is no multiple of r.
+    """
+    r = _factor("pixel_unshuffle", "downscale_factor", input, downscale_factor)
+    *leading, channels, h, w = input._array.shape
+    if h % r or w % r:
+        raise RuntimeError(
+            f"pixel_unshuffle: height {h} and width {w} must be multiples of downscale_factor={r} (input {tuple(input.shape)})"
+        )
+    return PixelUnshuffle.apply(input, r, (*leading, channels * r * r, h // r, w // r))
+
+
+def _factor(name: str, argument: str, input: Tensor, factor: int) -> int:
+    if input.ndim < 3:
+        raise RuntimeError(f"{name}: expected input of shape (..., C, H, W), got {tuple(input.shape)}")
+    try:
+        r = factor.__index__()
+    except AttributeError:
+        raise TypeError(f"{name}: {argument} must be an int, got {factor!r}") from None
+    if r < 1:
+        raise RuntimeError(f"{name}: {argument} must be positive, got {r}")
+    return r
+
+
+def _rearranged(x: Tensor, shape: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+    out = devices.empty(shape, x.dtype, x.device)
+    gather.rearrange(devices.contiguous(x._array), out, *sizes, *steps)
+    return wrap(out)
+
+
+class PixelShuffle(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, r: int, shape: tuple[int, ...]) -> Tensor:
+        ctx.r = r
+        h, w = shape[-2] // r, shape[-1] // r  # out is (C, H, r, W, r), x (C, r, r, H, W)
+        return _rearranged(x, shape, (h, r, w, r), (r * r * h * w, w, r * h * w, 1, h * w))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return pixel_unshuffle(grad, ctx.r), None, None
+
+
+class PixelUnshuffle(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, r: int, shape: tuple[int, ...]) -> Tensor:
+        ctx.r = r
+        h, w = shape[-2:]  # out is (C, r, r, H, W), x (C, H, r, W, r)
+        return _rearranged(x, shape, (r, r, h, w), (r * r * h * w, w * r, 1, r * r * w, r))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return pixel_shuffle(grad, ctx.r), None, None
+
+
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Channels dealt out anew: the (N, groups, C / groups, ...) of the input read as (N, C / groups, groups, ...).
+
+    Reference: X. Zhang et al., "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices",
+    CVPR 2018.
+
+    Args:
+        input: shape (N, C, ...), at least three dimensions.
+        groups: a divisor of C.
+
+    Raises:
+        RuntimeError: for fewer dimensions, or C that is no multiple of groups.
+    """
+    if input.ndim < 3:
+        raise RuntimeError(f"channel_shuffle: expected input of shape (N, C, ...), got {tuple(input.shape)}")
+    if not isinstance(groups, int | np.integer):
+        raise TypeError(f"channel_shuffle: groups must be an int, got {groups!r}")
+    channels = input._array.shape[1]
+    if groups < 1 or channels % groups:
+        raise RuntimeError(
+            f"channel_shuffle: groups={groups} must be positive and divide the {channels} channels (input {tuple(input.shape)})"
+        )
+    return ChannelShuffle.apply(input, int(groups))
+
+
+class ChannelShuffle(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int) -> Tensor:
+        shape = tuple(x._array.shape)
+        each, size = shape[1] // groups, prod(shape[2:])
+        ctx.each = each
+        return _rearranged(x, shape, (1, each, groups, size), (shape[1] * size, 0, size, each * size, 1))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return channel_shuffle(grad, max(ctx.each, 1)), None
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """``input`` with ``value``, a number or a 0-d tensor, where the bool ``mask`` holds; both broadcast.
+
+    Raises:
+        RuntimeError: for a mask that is not bool, a value with dimensions, or a float value for an integer tensor.
+    """
+    if mask.dtype != dtypes.bool:
+        raise RuntimeError(f"masked_fill: expected a bool mask, got {mask.dtype}")
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(f"masked_fill: expected a value without dimensions, got shape {tuple(value.shape)}")
+        value = to(value, input.device, input.dtype)
+    elif input.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
+        raise RuntimeError(f"masked_fill: {value} cannot be put into a {input.dtype} tensor")
+    else:
+        value = wrap(devices.to_device(np.asarray(value).astype(input.dtype), input.device))
+    return where(mask, value, input)
 
 
 def numel(input: Tensor) -> int:
@@ -571,6 +1005,16 @@ def zero_(input: Tensor) -> Tensor:
 def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``masked_fill`` in place. Returns input."""
     return inplace.assign("masked_fill_", input, masked_fill(clone(input), mask, value))
+
+
+def tril_(input: Tensor, diagonal: int = 0) -> Tensor:
+    """``tril`` in place. Returns input."""
+    return inplace.assign("tril_", input, tril(clone(input), diagonal))
+
+
+def triu_(input: Tensor, diagonal: int = 0) -> Tensor:
+    """``triu`` in place. Returns input."""
+    return inplace.assign("triu_", input, triu(clone(input), diagonal))
 
 
 def _draw(input: Tensor, values: np.ndarray) -> Tensor:

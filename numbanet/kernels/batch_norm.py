@@ -48,6 +48,7 @@ _PIECE = 16384  # elements of a channel that are summed together: the second pas
 _MOST = 64  # pieces of a channel at most
 _RUN = 2048  # elements that are summed in vector lanes
 _COLUMNS = 64  # channels of one task where S = 1
+_ABREAST = 4  # vectors of a sum kept apart, or each addition would wait for the one before
 
 # Rows of the table (_ROWS + 4 * pieces, C) that the tasks share.
 _WEIGHT, _BIAS, _MEAN, _INV_STD, _VAR, _EPS, _ROWS = 0, 1, 2, 3, 4, 5, 6
@@ -112,7 +113,7 @@ def _deviation(v: Vectors, pointer: Any, i: Any, mask: Any, center: Any) -> Any:
 
 
 def _add_sums(v: Vectors, n: Any, sums: Any, step: Any) -> None:
-    """Add ``step(i, mask)``, two vectors, of all i < n to the two vectors at ``sums``."""
+    """Add ``step(i, mask)``, a vector and a product of two, of all i < n to the two vectors at ``sums``."""
     builder, second = v.builder, v.index(v.lanes)
     zero = v.index(0)
 
@@ -123,9 +124,33 @@ def _add_sums(v: Vectors, n: Any, sums: Any, step: Any) -> None:
             builder.fadd(held[1], builder.fmul(weight, other, ("contract",)), ("contract",)),
         ]
 
-    held = _over_run(v, n, [v.load(sums, zero, v.lanes), v.load(sums, second, v.lanes)], both)
-    v.store(held[0], sums, zero, v.lanes)
-    v.store(held[1], sums, second, v.lanes)
+    def many(i: Any, held: list[Any]) -> list[Any]:
+        new = []
+        for k in range(_ABREAST):
+            new += both(builder.add(i, v.index(k * v.lanes)), None, held[2 * k : 2 * k + 2])
+        return new
+
+    def finish(held: list[Any]) -> None:
+        v.store(held[0], sums, zero, v.lanes)
+        v.store(held[1], sums, second, v.lanes)
+
+    def start() -> list[Any]:
+        return [v.load(sums, zero, v.lanes), v.load(sums, second, v.lanes)]
+
+    rest = builder.and_(n, v.index(_ABREAST * v.lanes - 1))
+    bulk = builder.sub(n, rest)
+    with builder.if_then(builder.icmp_signed(">", bulk, zero)):
+        held = vector_loop(builder, bulk, _ABREAST * v.lanes, start() + [_zeros(v)] * (2 * _ABREAST - 2), many)
+        while len(held) > 2:
+            half = len(held) // 2
+            held = [builder.fadd(a, b) for a, b in zip(held[:half], held[half:], strict=True)]
+        finish(held)
+
+    def last(i: Any, mask: Any, held: list[Any]) -> list[Any]:
+        return both(builder.add(bulk, i), mask, held)
+
+    with builder.if_then(builder.icmp_signed(">", rest, zero)):
+        finish(_over_run(v, rest, start(), last))
 
 
 @intrinsic

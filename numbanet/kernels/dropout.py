@@ -6,21 +6,25 @@ word q % 4 of counter q // 4, whoever computes it, on any device with any number
 
 Contract::
 
-    dropout_forward(x, y, p, seed, offset)    y[i] = x[i] / (1 - p) where u(offset + i) >= p, else 0
-    dropout_backward(dy, dx, p, seed, offset) dx[i] = dy[i] / (1 - p) at the same places: no mask is stored
-    uniform(out, low, high, seed, offset)     out[i] = low + (high - low) u(offset + i)
-    normal(out, mean, std, seed, offset)      out[i] = mean + std z(offset + i)
+    dropout_forward(x, y, p, seed, offset)          y[i] = x[i] / (1 - p) where u(offset + i) >= p, else x[i] * 0
+    dropout_backward(dy, dx, p, seed, offset)       dx[i] = dy[i] / (1 - p) or dy[i] * 0 likewise: no mask is stored
+    alpha_dropout_forward(x, y, p, seed, offset)    y[i] = a x[i] + b where u(offset + i) >= p, else a (-ALPHA) + b
+    alpha_dropout_backward(dy, dx, p, seed, offset) dx[i] = a dy[i] or dy[i] * 0 likewise
+    uniform(out, low, high, seed, offset)           out[i] = low + (high - low) u(offset + i)
+    normal(out, mean, std, seed, offset)            out[i] = mean + std z(offset + i)
 
 i counts the elements of an array in C order; u(q) in [0, 1) is number q's upper 24 bits (32 bits for float64 output of
-``uniform``); z(q) comes from the pair of numbers {q, q ^ 1} by Box and Muller. seed is in [0, 2**63) and offset >= 0;
-the caller moves the offset on by the array's size, rounded up to a multiple of 4 if it likes speed. Arrays are float32
-or float64; outputs are overwritten and may be the input. The bits are the same on both devices; z is so up to the
-rounding of log, sin and cos.
+``uniform``); z(q) comes from the pair of numbers {q, q ^ 1} by Box and Muller. a and b keep mean 0 and variance 1, where
+-ALPHA is what selu tends to at -infinity. seed is in [0, 2**63) and offset >= 0; the caller moves the offset on by the
+array's size, rounded up to a multiple of 4 if it likes speed. Arrays are float32 or float64; outputs are overwritten and
+may be the input. A dropped NaN or infinity is NaN (it is multiplied by 0, as PyTorch does). The bits are the same on
+both devices; z is so up to the rounding of log, sin and cos.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,23 +97,20 @@ def _reference_words(n: int, seed: int, offset: int) -> np.ndarray:
 
 def dropout_forward_reference(x, y, p, seed, offset):  # type: ignore[no-untyped-def]
     u = (_reference_words(x.size, seed, offset) >> 8) * 2.0**-24
-    y[...] = np.where(u.reshape(x.shape) >= p, x * (1 / (1 - p) if p < 1 else 0), 0)
+    with np.errstate(invalid="ignore"):
+        y[...] = x * np.where(u.reshape(x.shape) >= p, 1 / (1 - p) if p < 1 else 0, 0).astype(x.dtype)
 
 
 def dropout_backward_reference(dy, dx, p, seed, offset):  # type: ignore[no-untyped-def]
     dropout_forward_reference(dy, dx, p, seed, offset)
 
 
-def _threshold_and_scale(p: float) -> tuple[int, float]:
-    """u >= p as an integer comparison of 24 bits, and the factor of what is kept."""
-    return math.ceil(p * 2**24), 1 / (1 - p) if p < 1 else 0.0
-
-
 @jit(parallel=True)
-def _dropout_flat(x, y, threshold, scale, seed, offset):  # type: ignore[no-untyped-def]
+def _dropout_flat(x, y, threshold, scale, shift, dropped, seed, offset):  # type: ignore[no-untyped-def]
+    """y = x * scale + shift where a number's upper 24 bits are >= threshold, else x * 0 + dropped."""
     threads = limit_threads(x.size)
     number = x.dtype.type
-    factor = number(scale)
+    factor, kept_shift, dropped_shift = number(scale), number(shift), number(dropped)
     n = x.size
     skip = offset % 4
     for task in prange((skip + n + CHUNK - 1) // CHUNK):
@@ -119,36 +120,76 @@ def _dropout_flat(x, y, threshold, scale, seed, offset):  # type: ignore[no-unty
         first = max(start, skip)
         for i in range(min(start + CHUNK, skip + n) - first):
             kept = np.int32(reread(words, first - start + i) >> np.uint32(8)) >= np.int32(threshold)
-            write(y, first - skip + i, read(x, first - skip + i) * factor if kept else number(0))
+            value = read(x, first - skip + i) * (factor if kept else number(0))
+            write(y, first - skip + i, value + (kept_shift if kept else dropped_shift))
     restore_threads(threads)
 
 
-def _dropout_cpu(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
-    _dropout_flat(x.reshape(-1), y.reshape(-1), *_threshold_and_scale(p), seed, offset)
-
-
 @cuda.jit
-def _dropout_cuda_flat(x, y, scale, threshold, seed, offset):  # type: ignore[no-untyped-def]
+def _dropout_cuda_flat(x, y, scale, shift, dropped, threshold, seed, offset):  # type: ignore[no-untyped-def]
     """A thread for each block of four numbers."""
     block = offset // 4 + cuda.grid(1)
     words = random_words(block, seed)
     for k in range(4):
         i = 4 * block + k - offset
         if i >= 0 and i < x.size:
-            y[i] = x[i] * scale if np.int64(words[k] >> np.uint64(8)) >= threshold else x.dtype.type(0)
+            kept = np.int64(words[k] >> np.uint64(8)) >= threshold
+            y[i] = x[i] * scale + shift if kept else x[i] * x.dtype.type(0) + dropped
 
 
-def _dropout_cuda(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
-    if x.size:
-        threshold, scale = _threshold_and_scale(p)
-        _dropout_cuda_flat[launch.line(x.size // 4 + 2)](
-            x.reshape(-1), y.reshape(-1), x.dtype.type(scale), threshold, seed, offset
-        )
+def _dropout(
+    name: str, reference: Callable[..., None], affine: Callable[[float], tuple[float, float, float]]
+) -> Kernel:
+    """The kernel ``name(x, y, p, seed, offset)``; ``affine(p)`` is (scale, shift, dropped) as in ``_dropout_flat``."""
+
+    def cpu(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
+        threshold = math.ceil(p * 2**24)  # u >= p as a comparison of integers
+        _dropout_flat(x.reshape(-1), y.reshape(-1), threshold, *affine(p), seed, offset)
+
+    def cuda_(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
+        if x.size:
+            numbers = [x.dtype.type(value) for value in affine(p)]
+            _dropout_cuda_flat[launch.line(x.size // 4 + 2)](
+                x.reshape(-1), y.reshape(-1), *numbers, math.ceil(p * 2**24), seed, offset
+            )
+
+    return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
 
 
-dropout_forward = Kernel("dropout_forward", reference=dropout_forward_reference, cpu=_dropout_cpu, cuda=_dropout_cuda)
-dropout_backward = Kernel(
-    "dropout_backward", reference=dropout_backward_reference, cpu=_dropout_cpu, cuda=_dropout_cuda
+def _scale(p: float) -> tuple[float, float, float]:
+    return (1 / (1 - p) if p < 1 else 0.0), 0.0, 0.0
+
+
+dropout_forward = _dropout("dropout_forward", dropout_forward_reference, _scale)
+dropout_backward = _dropout("dropout_backward", dropout_backward_reference, _scale)
+
+
+# ------------------------------------------------------------------------------------------------- alpha dropout
+
+ALPHA = 1.7580993408473766  # selu's scale times its alpha
+
+
+def alpha_affine(p: float) -> tuple[float, float, float]:
+    """(a, b, b - a ALPHA) for p < 1: a x + b has mean 0 and variance 1 where x is -ALPHA with probability p."""
+    a = ((1 - p) * (1 + p * ALPHA**2)) ** -0.5 if p < 1 else 0.0
+    b = a * p * ALPHA
+    return a, b, b - a * ALPHA
+
+
+def alpha_dropout_forward_reference(x, y, p, seed, offset):  # type: ignore[no-untyped-def]
+    u = (_reference_words(x.size, seed, offset) >> 8) * 2.0**-24
+    a = (1 - p + p * (1 - p) * ALPHA**2) ** -0.5
+    y[...] = a * np.where(u.reshape(x.shape) >= p, x.astype(np.float64), -ALPHA) + a * p * ALPHA
+
+
+def alpha_dropout_backward_reference(dy, dx, p, seed, offset):  # type: ignore[no-untyped-def]
+    u = (_reference_words(dy.size, seed, offset) >> 8) * 2.0**-24
+    dx[...] = np.where(u.reshape(dy.shape) >= p, dy / np.sqrt(1 - p + p * (1 - p) * ALPHA**2), 0)
+
+
+alpha_dropout_forward = _dropout("alpha_dropout_forward", alpha_dropout_forward_reference, alpha_affine)
+alpha_dropout_backward = _dropout(
+    "alpha_dropout_backward", alpha_dropout_backward_reference, lambda p: (alpha_affine(p)[0], 0.0, 0.0)
 )
 
 
@@ -303,7 +344,7 @@ def _normal_cuda(out: Any, mean: float, std: float, seed: int, offset: int) -> N
 normal = Kernel("normal", reference=normal_reference, cpu=_normal_cpu, cuda=_normal_cuda)
 
 CUDA_KERNELS = (
-    (_dropout_cuda_flat, "void(float32[::1], float32[::1], float32, int64, int64, int64)"),
+    (_dropout_cuda_flat, f"void(float32[::1], float32[::1]{', float32' * 3}{', int64' * 3})"),
     (_uniform_cuda_flat, "void(float32[::1], float32, float32, int64, int64, int64)"),
     (_normal_cuda_flat, "void(float32[::1], float32, float32, int64, int64)"),
 )

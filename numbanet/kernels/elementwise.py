@@ -4,8 +4,13 @@ Contract::
 
     name(a, b, out)               out = f(a, b); a and b broadcast to out.shape (NumPy's rule, any ndim, also 0)
     name(a, out)                  out = f(a); one shape
-    where(condition, a, b, out)   out = a where condition, else b; one shape; condition is bool
+    where(condition, a, b, out)   out = a where condition, else b; a and b have out's shape or one element
+    addcmul(a, b, c, out, value)  out = a + value * b * c; addcdiv with b / c; each of a, b, c as in ``where``
+    lerp(a, b, c, out)            out = a + c * (b - a), exactly b for c = 1; as in ``where``
     clamp(a, out, low, high)      out = a limited to [low, high]; high wins where low > high; NaN passes
+    clamp_backward(a, dy, dx, low, high)                dx = dy where low <= a <= high, else 0 (NaN: 0)
+    extremum_backward(a, b, dy, da, db, largest)        da = dy where a beats b, dy / 2 where they are equal, else 0;
+                                                        db the other way round; both dy where either is NaN
     axpy(a, out, alpha)           out += alpha * a; one shape
     cast(a, out)                  out = a, converted to out's dtype; one shape
     fill(out, value)              out = value
@@ -32,7 +37,18 @@ from numba import prange
 
 from numbanet.devices import cuda, is_cuda_array
 from numbanet.kernels import launch
-from numbanet.kernels.index import exp_, expm1_, limit_threads, log_, read, restore_threads, scalar, write
+from numbanet.kernels.index import (
+    exp_,
+    expm1_,
+    exponent_of,
+    limit_threads,
+    log_,
+    mantissa_of,
+    read,
+    restore_threads,
+    scalar,
+    write,
+)
 from numbanet.kernels.index import tanh_ as _tanh_cpu
 from numbanet.kernels.kernel import Kernel, jit
 
@@ -276,6 +292,24 @@ def _round(x, number):  # type: ignore[no-untyped-def]
     return below + number(1) if (above > number(0.5)) | ((above == number(0.5)) & (odd == number(1))) else below
 
 
+def _fmod(a, b, number):  # type: ignore[no-untyped-def]
+    rest = abs(a) % abs(b)
+    return -rest if a < number(0) else rest
+
+
+def _trunc(x, number):  # type: ignore[no-untyped-def]
+    below = _floor_of(abs(x), number)
+    return -below if x < number(0) else below
+
+
+def _log2(x, number):  # type: ignore[no-untyped-def]
+    # exponent and mantissa apart, so that powers of two come out whole; zero, denormals, infinity and NaN go by log
+    normal = (x >= number(1.2e-38)) & (x < number(math.inf))
+    whole = exponent_of(x) if normal else number(0)
+    rest = mantissa_of(x) if normal else x
+    return whole + log_(rest) * number(1.4426950408889634)
+
+
 # --------------------------------------------------------------------------------------------------- the table
 # fmt: off
 
@@ -288,6 +322,9 @@ maximum       = _binary("maximum",       np.maximum,       _maximum)
 minimum       = _binary("minimum",       np.minimum,       _minimum)
 remainder     = _binary("remainder",     np.remainder,     lambda a, b, number: a % b)
 floor_divide  = _binary("floor_divide",  np.floor_divide,  lambda a, b, number: a // b)
+fmod          = _binary("fmod",          np.fmod,          _fmod)
+atan2         = _binary("atan2",         np.arctan2,       lambda a, b, number: math.atan2(a, b))
+hypot         = _binary("hypot",         np.hypot,         lambda a, b, number: math.hypot(a, b))
 
 equal         = _binary("equal",         np.equal,         lambda a, b, number: a == b, "boolean")
 not_equal     = _binary("not_equal",     np.not_equal,     lambda a, b, number: a != b, "boolean")
@@ -311,12 +348,21 @@ exp           = _unary("exp",        np.exp,                     lambda x, numbe
 expm1         = _unary("expm1",      np.expm1,                   lambda x, number: expm1_(x), lambda x, number: math.expm1(x))
 log           = _unary("log",        np.log,                     lambda x, number: log_(x), lambda x, number: math.log(x))
 log1p         = _unary("log1p",      np.log1p,                   lambda x, number: math.log1p(x))
+log2          = _unary("log2",       np.log2,                    _log2, lambda x, number: math.log2(x))
+log10         = _unary("log10",      np.log10,                   lambda x, number: log_(x) * number(0.4342944819032518),
+                       lambda x, number: math.log10(x))
+sinh          = _unary("sinh",       np.sinh,                    lambda x, number: math.sinh(x))
+cosh          = _unary("cosh",       np.cosh,                    lambda x, number: math.cosh(x))
+asin          = _unary("asin",       np.arcsin,                  lambda x, number: math.asin(x))
+acos          = _unary("acos",       np.arccos,                  lambda x, number: math.acos(x))
+atan          = _unary("atan",       np.arctan,                  lambda x, number: math.atan(x))
 sin           = _unary("sin",        np.sin,                     lambda x, number: math.sin(x))
 cos           = _unary("cos",        np.cos,                     lambda x, number: math.cos(x))
 tanh_         = _unary("tanh",       np.tanh,                    _tanh_cpu.py_func, lambda x, number: math.tanh(x))
 erf_          = _unary("erf",        np.vectorize(math.erf, otypes=[float]), lambda x, number: math.erf(x))
 floor         = _unary("floor",      np.floor,                   _floor)
 ceil          = _unary("ceil",       np.ceil,                    _ceil)
+trunc         = _unary("trunc",      np.trunc,                   _trunc)
 round_        = _unary("round",      np.round,                   _round)
 isnan_        = _unary("isnan",      np.isnan,                   lambda x, number: x != x, result="boolean")
 logical_not   = _unary("logical_not", np.logical_not,            lambda x, number: not bool(x), result="boolean")
@@ -324,39 +370,147 @@ logical_not   = _unary("logical_not", np.logical_not,            lambda x, numbe
 # fmt: on
 
 
-# --------------------------------------------------------------------------------------------- where and clamp
+# --------------------------------------------------------------------------------- of three: where, addcmul, lerp
+
+
+def _strides(n: int, *arrays: Any) -> list[int]:
+    """1 for each array of n elements, 0 for one of a single element."""
+    return [int(array.size == n) for array in arrays]
 
 
 def where_reference(condition, a, b, out):  # type: ignore[no-untyped-def]
     out[...] = np.where(condition, a, b)
 
 
+@jit
+def _where_segment(condition, a, sa, b, sb, out, start, end):  # type: ignore[no-untyped-def]
+    if sa == 0:
+        left = read(a, 0)
+        if sb == 0:
+            right = read(b, 0)
+            for i in range(start, end):
+                write(out, i, left if read(condition, i) else right)
+        else:
+            for i in range(start, end):
+                right = read(b, i)
+                write(out, i, left if read(condition, i) else right)
+    elif sb == 0:
+        right = read(b, 0)
+        for i in range(start, end):
+            left = read(a, i)
+            write(out, i, left if read(condition, i) else right)
+    else:
+        for i in range(start, end):
+            left, right = read(a, i), read(b, i)
+            write(out, i, left if read(condition, i) else right)
+
+
 @jit(parallel=True)
-def _where_flat(condition, a, b, out):  # type: ignore[no-untyped-def]
+def _where_flat(condition, a, b, out, sa, sb):  # type: ignore[no-untyped-def]
     threads = limit_threads(out.size)
-    for i in prange(out.size):
-        left, right = read(a, i), read(b, i)
-        write(out, i, left if read(condition, i) else right)
+    for task in prange((out.size + CHUNK - 1) // CHUNK):
+        start = np.int64(task) * CHUNK
+        _where_segment(condition, a, sa, b, sb, out, start, min(start + CHUNK, out.size))
     restore_threads(threads)
 
 
 def _where_cpu(condition: Any, a: Any, b: Any, out: Any) -> None:
-    _where_flat(condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    if out.size:
+        flat = condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1)
+        _where_flat(*flat, *_strides(out.size, a, b))
 
 
 @cuda.jit
-def _where_cuda_flat(condition, a, b, out):  # type: ignore[no-untyped-def]
+def _where_cuda_flat(condition, a, b, out, sa, sb):  # type: ignore[no-untyped-def]
     i = cuda.grid(1)
     if i < out.size:
-        out[i] = a[i] if condition[i] else b[i]
+        out[i] = a[i * sa] if condition[i] else b[i * sb]
 
 
 def _where_cuda(condition: Any, a: Any, b: Any, out: Any) -> None:
     if out.size:
-        _where_cuda_flat[launch.line(out.size)](condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1))
+        flat = condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1)
+        _where_cuda_flat[launch.line(out.size)](*flat, *_strides(out.size, a, b))
 
 
 where = Kernel("where", reference=where_reference, cpu=_where_cpu, cuda=_where_cuda)
+
+
+def _ternary(name: str, reference: Callable[..., None], f: Callable[..., Any], has_value: bool) -> Kernel:
+    """The kernel ``name(a, b, c, out)`` or ``name(a, b, c, out, value)`` with out = f(a, b, c, value)."""
+    f = scalar(f)
+
+    @jit(parallel=True, name=f"{name}_flat")
+    def flat(a, b, c, out, sa, sb, sc, value):  # type: ignore[no-untyped-def]
+        threads = limit_threads(out.size)
+        number = a.dtype.type
+        factor = number(value)
+        if sa + sb + sc == 3:
+            for i in prange(out.size):
+                write(out, i, f(read(a, i), read(b, i), read(c, i), factor, number))
+        elif sa + sb == 2:
+            last = c[0]
+            for i in prange(out.size):
+                write(out, i, f(read(a, i), read(b, i), last, factor, number))
+        else:
+            for i in prange(out.size):
+                write(out, i, f(read(a, i * sa), read(b, i * sb), read(c, i * sc), factor, number))
+        restore_threads(threads)
+
+    @cuda.jit
+    def flat_cuda(a, b, c, out, sa, sb, sc, value):  # type: ignore[no-untyped-def]
+        i = cuda.grid(1)
+        if i < out.size:
+            out[i] = f(a[i * sa], b[i * sb], c[i * sc], value, a.dtype.type)
+
+    def run(kernel: Any, a: Any, b: Any, c: Any, out: Any, value: Any) -> None:
+        arrays = [array.reshape(-1) for array in (a, b, c, out)]
+        kernel(*arrays, *_strides(out.size, a, b, c), value)
+
+    def cpu(a: Any, b: Any, c: Any, out: Any, value: Any) -> None:
+        if out.size:
+            run(flat, a, b, c, out, value)
+
+    def cuda_(a: Any, b: Any, c: Any, out: Any, value: Any) -> None:
+        if out.size:
+            run(flat_cuda[launch.line(out.size)], a, b, c, out, out.dtype.type(value))
+
+    _cuda_kernels.append((flat_cuda, f"void({'float32[::1], ' * 4}int64, int64, int64, float32)"))
+    if has_value:
+        return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
+
+    def cpu_without(a: Any, b: Any, c: Any, out: Any) -> None:
+        cpu(a, b, c, out, 1)
+
+    def cuda_without(a: Any, b: Any, c: Any, out: Any) -> None:
+        cuda_(a, b, c, out, 1)
+
+    return Kernel(name, reference=reference, cpu=cpu_without, cuda=cuda_without)
+
+
+def addcmul_reference(a, b, c, out, value):  # type: ignore[no-untyped-def]
+    out[...] = a + value * (b * c)
+
+
+def addcdiv_reference(a, b, c, out, value):  # type: ignore[no-untyped-def]
+    out[...] = a + value * (b / c)
+
+
+def lerp_reference(a, b, c, out):  # type: ignore[no-untyped-def]
+    out[...] = np.where(np.abs(c) < 0.5, a + c * (b - a), b - (b - a) * (1 - c))
+
+
+def _lerp(a, b, c, value, number):  # type: ignore[no-untyped-def]
+    near, far = a + c * (b - a), b - (b - a) * (number(1) - c)
+    return near if abs(c) < number(0.5) else far
+
+
+addcmul = _ternary("addcmul", addcmul_reference, lambda a, b, c, value, number: a + value * (b * c), True)
+addcdiv = _ternary("addcdiv", addcdiv_reference, lambda a, b, c, value, number: a + value * (b / c), True)
+lerp = _ternary("lerp", lerp_reference, _lerp, False)
+
+
+# ------------------------------------------------------------------------------------- clamp, gradients of extrema
 
 
 def clamp_reference(a, out, low, high):  # type: ignore[no-untyped-def]
@@ -406,6 +560,99 @@ def _bounds(dtype: np.dtype, low: float, high: float) -> tuple[float, float]:
 
 
 clamp = Kernel("clamp", reference=clamp_reference, cpu=_clamp_cpu, cuda=_clamp_cuda)
+
+
+def clamp_backward_reference(a, dy, dx, low, high):  # type: ignore[no-untyped-def]
+    dx[...] = np.where((a >= low) & (a <= high), dy, 0)
+
+
+@jit(parallel=True)
+def _clamp_backward_flat(a, dy, dx, low, high):  # type: ignore[no-untyped-def]
+    threads = limit_threads(a.size)
+    number = a.dtype.type
+    least, most = number(low), number(high)
+    for i in prange(a.size):
+        x, g = read(a, i), read(dy, i)
+        write(dx, i, g if (x >= least) & (x <= most) else number(0))
+    restore_threads(threads)
+
+
+def _clamp_backward_cpu(a: Any, dy: Any, dx: Any, low: float, high: float) -> None:
+    _clamp_backward_flat(a.reshape(-1), dy.reshape(-1), dx.reshape(-1), float(low), float(high))
+
+
+@cuda.jit
+def _clamp_backward_cuda_flat(a, dy, dx, low, high):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < a.size:
+        dx[i] = dy[i] if (a[i] >= low) & (a[i] <= high) else a.dtype.type(0)
+
+
+def _clamp_backward_cuda(a: Any, dy: Any, dx: Any, low: float, high: float) -> None:
+    if a.size:
+        number = a.dtype.type
+        flat = a.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+        _clamp_backward_cuda_flat[launch.line(a.size)](*flat, number(low), number(high))
+
+
+clamp_backward = Kernel(
+    "clamp_backward", reference=clamp_backward_reference, cpu=_clamp_backward_cpu, cuda=_clamp_backward_cuda
+)
+
+
+def extremum_backward_reference(a, b, dy, da, db, largest):  # type: ignore[no-untyped-def]
+    share = np.where(a == b, dy / 2, dy)
+    lower, higher = a < b, a > b
+    da[...] = np.where(lower if largest else higher, 0, share)
+    db[...] = np.where(higher if largest else lower, 0, share)
+
+
+@jit(parallel=True)
+def _extremum_backward_flat(a, b, dy, da, db, largest):  # type: ignore[no-untyped-def]
+    threads = limit_threads(2 * a.size)
+    number = a.dtype.type
+    for i in prange(a.size):
+        x, y, g = read(a, i), read(b, i), read(dy, i)
+        share = g * number(0.5) if x == y else g
+        lower, higher = (x < y, x > y) if largest else (x > y, x < y)
+        write(da, i, number(0) if lower else share)
+        write(db, i, number(0) if higher else share)
+    restore_threads(threads)
+
+
+def _extremum_backward_cpu(a: Any, b: Any, dy: Any, da: Any, db: Any, largest: bool) -> None:
+    _extremum_backward_flat(*[array.reshape(-1) for array in (a, b, dy, da, db)], bool(largest))
+
+
+@cuda.jit
+def _extremum_backward_cuda_flat(a, b, dy, da, db, largest):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < a.size:
+        number = a.dtype.type
+        x = a[i]
+        y = b[i]
+        share = dy[i] * number(0.5) if x == y else dy[i]
+        lower = x < y
+        higher = x > y
+        if largest == 0:
+            lower = x > y
+            higher = x < y
+        da[i] = number(0) if lower else share
+        db[i] = number(0) if higher else share
+
+
+def _extremum_backward_cuda(a: Any, b: Any, dy: Any, da: Any, db: Any, largest: bool) -> None:
+    if a.size:
+        flat = [array.reshape(-1) for array in (a, b, dy, da, db)]
+        _extremum_backward_cuda_flat[launch.line(a.size)](*flat, int(largest))
+
+
+extremum_backward = Kernel(
+    "extremum_backward",
+    reference=extremum_backward_reference,
+    cpu=_extremum_backward_cpu,
+    cuda=_extremum_backward_cuda,
+)
 
 
 # ---------------------------------------------------------------------------------------- accumulate, cast, fill
@@ -505,8 +752,10 @@ fill = Kernel("fill", reference=fill_reference, cpu=_fill_cpu, cuda=_fill_cuda)
 
 CUDA_KERNELS = (
     *_cuda_kernels,
-    (_where_cuda_flat, "void(boolean[::1], float32[::1], float32[::1], float32[::1])"),
+    (_where_cuda_flat, "void(boolean[::1], float32[::1], float32[::1], float32[::1], int64, int64)"),
     (_clamp_cuda_flat, "void(float32[::1], float32[::1], float32, float32)"),
+    (_clamp_backward_cuda_flat, "void(float32[::1], float32[::1], float32[::1], float32, float32)"),
+    (_extremum_backward_cuda_flat, f"void({'float32[::1], ' * 5}int64)"),
     (_axpy_cuda_flat, "void(float32[::1], float32[::1], float32)"),
     (_cast_cuda_flat, "void(int64[::1], float32[::1])"),
     (_fill_cuda_flat, "void(float32[::1], float32)"),

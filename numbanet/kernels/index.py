@@ -11,9 +11,10 @@ of negative indices, and with the promise that no element read is one written by
 vectorises without asking whether input and output overlap; asked, it answers "yes" for an operation in place, and
 runs that one element by one.
 
-*CPU mathematics*: ``exp_``, ``expm1_``, ``log_``, ``tanh_``, ``sigmoid_``: polynomials after exact argument reduction, in plain
-arithmetic without calls, so that LLVM vectorises them; good to 1-2 units in the last place in float32 and float64,
-with the IEEE results for NaN, infinities, overflow and denormals. CUDA has its own ``math.exp``.
+*CPU mathematics*: ``exp_``, ``expm1_``, ``log_``, ``log1p_`` (of 0 to 1), ``tanh_``, ``sigmoid_``, ``sigmoids_``, ``softplus_``,
+``normal_``: polynomials after exact argument reduction, in plain arithmetic without calls, so that LLVM vectorises
+them; good to a few units in the last place in float32 and float64, with the IEEE results for NaN, infinities, overflow
+and denormals. CUDA has its own ``math.exp``.
 """
 
 from __future__ import annotations
@@ -86,6 +87,16 @@ def write(typingctx, a, i, value):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(a, types.intp, value), codegen
+
+
+@intrinsic
+def select(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
+    """``a if condition else b`` without a branch, into which LLVM would move the reading of a or b, for CPU twins."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return a(types.boolean, a, a), codegen
 
 
 # ----------------------------------------------------------------------------------------------- threads by work
@@ -351,6 +362,53 @@ _log_float32 = _logarithm(np.float32, 6, 0.693359375, -2.121944400546905e-4)
 _log_float64 = _logarithm(np.float64, 12, 0.6931471803691238, 1.9082149292705877e-10)
 
 
+def _log1p(number: Any, terms: int) -> Any:
+    """log(1 + x) of one float type for 0 <= x <= 1: 2 artanh(s) with s = x / (x + 2) <= 1/3, by its power series."""
+    series = horner(tuple(number(1 / (2 * n + 1)) for n in range(terms)))
+    two = number(2)
+
+    def log1p(x):  # type: ignore[no-untyped-def]
+        s = x / (x + two)
+        return two * s * series(s * s)
+
+    return log1p
+
+
+_log1p_float32, _log1p_float64 = _log1p(np.float32, 8), _log1p(np.float64, 17)
+
+
+def _mills(number: Any, coefficients: tuple[float, ...]) -> Any:
+    """P(Z > x) / exp(-x**2 / 2) of a standard normal Z, for x >= 0, of one float type: series(u) / (x + 4).
+
+    u = (x - 4) / (x + 4) puts x = 0 .. infinity onto -1 .. 1, where (x + 4) times the quotient is smooth: the
+    coefficients are its Chebyshev interpolation, in powers of u. The first one left out is below the rounding.
+    """
+    series = horner(tuple(number(c) for c in coefficients))
+    one, four = number(1), number(4)
+
+    def mills(x):  # type: ignore[no-untyped-def]
+        w = one / (x + four)
+        return series((x - four) * w) * w
+
+    return mills
+
+
+# fmt: off
+_mills_float32 = _mills(np.float32, (
+    0.755285131, -0.607896631, 0.387137394, -0.18652216, 0.0603966483, -0.00753771716, -0.00347995464, 0.00162204011,
+    1.33653387e-4, -2.15573776e-4, -1.7310823e-6, 2.11829843e-5,
+))
+_mills_float64 = _mills(np.float64, (
+    0.75528513041575149, -0.6078966419718923, 0.38713740074221492, -0.18652185795963661, 0.060396574890917872,
+    -0.0075401889673863126, -0.0034796923670479736, 0.0016308184674099085, 1.3334430941183254e-4,
+    -2.3109501736277426e-4, -1.9082463514145711e-6, 3.5145111902837651e-5, 7.166587641195121e-7, -5.9216110459239774e-6,
+    -6.2983673384923691e-7, 1.0247851016552773e-6, 2.7246296951145872e-7, -1.597739614223922e-7, -8.6866470159978928e-8,
+    1.7844927772981416e-8, 2.1427603843452356e-8, -5.8736267649871907e-10, -3.7306450818683703e-9,
+    -1.1997782031253095e-10, 3.4033123086494946e-10,
+))
+# fmt: on
+
+
 def exp_(x):  # type: ignore[no-untyped-def]
     """e**x, vectorisable, for CPU twins."""
     return np.exp(x)
@@ -364,6 +422,16 @@ def expm1_(x):  # type: ignore[no-untyped-def]
 def log_(x):  # type: ignore[no-untyped-def]
     """The natural logarithm, vectorisable, for CPU twins."""
     return np.log(x)
+
+
+def log1p_(x):  # type: ignore[no-untyped-def]
+    """log(1 + x) for 0 <= x <= 1, vectorisable, for CPU twins."""
+    return np.log1p(x)
+
+
+def mills_(x):  # type: ignore[no-untyped-def]
+    """P(Z > x) / exp(-x**2 / 2) of a standard normal Z, for x >= 0 (Mills' ratio over sqrt(2 pi)), for CPU twins."""
+    raise NotImplementedError("compiled code only")
 
 
 @overload(exp_, inline="always")
@@ -381,6 +449,16 @@ def _overload_log(x):  # type: ignore[no-untyped-def]
     return _log_float32 if x == types.float32 else _log_float64
 
 
+@overload(log1p_, inline="always")
+def _overload_log1p(x):  # type: ignore[no-untyped-def]
+    return _log1p_float32 if x == types.float32 else _log1p_float64
+
+
+@overload(mills_, inline="always")
+def _overload_mills(x):  # type: ignore[no-untyped-def]
+    return _mills_float32 if x == types.float32 else _mills_float64
+
+
 @scalar
 def sigmoid_(x, number):  # type: ignore[no-untyped-def]
     """1 / (1 + e**-x) as t / (1 + t) or 1 / (1 + t) with t = e**-|x|, so that nothing overflows, for CPU twins."""
@@ -389,8 +467,37 @@ def sigmoid_(x, number):  # type: ignore[no-untyped-def]
 
 
 @scalar
+def sigmoids_(x, number):  # type: ignore[no-untyped-def]
+    """(sigmoid x, sigmoid -x) of one exponential: the second is 1 minus the first, without cancellation."""
+    t = exp_(-abs(x))
+    whole = number(1) / (number(1) + t)
+    part = t * whole
+    return (part if x < number(0) else whole), (whole if x < number(0) else part)
+
+
+@scalar
 def tanh_(x, number):  # type: ignore[no-untyped-def]
     """tanh x = -m / (m + 2) with m = e**(-2 |x|) - 1, which loses nothing near 0, for CPU twins."""
     m = expm1_(number(-2) * abs(x))
     t = m / (m + number(2))
     return t if x < number(0) else -t
+
+
+@scalar
+def softplus_(x, number):  # type: ignore[no-untyped-def]
+    """log(1 + e**x) as max(x, 0) + log(1 + e**-|x|), so that nothing overflows, for CPU twins."""
+    return (x if x > number(0) else number(0)) + log1p_(exp_(-abs(x)))
+
+
+@scalar
+def normal_(x, number):  # type: ignore[no-untyped-def]
+    """(P(Z <= x) of a standard normal Z, e**(-x**2 / 2)), for CPU twins; accurate far into the lower tail.
+
+    The rounding error of the square, which the exponential would magnify, is put back.
+    """
+    t = abs(x)
+    t = number(40) if t > number(40) else t  # both are 0 from there on, and infinity is not subtracted from itself
+    square = t * t
+    bell = exp_(number(-0.5) * square) * (number(1) - number(0.5) * fma(t, t, -square))
+    tail = mills_(t) * bell
+    return (tail if x < number(0) else number(1) - tail), bell

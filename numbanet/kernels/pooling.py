@@ -10,6 +10,10 @@ that lie dh and dw apart; OH and OW come with the arrays, so ceil mode and lopsi
     of a window wins. Padding is -inf; a window of nothing but -inf points to its first element inside x.
 ``max_pool2d_backward(dy, indices, dx)``
     dx = the sum of dy over the outputs whose index points there. Also the backward pass of adaptive max pooling.
+``max_unpool2d_forward(x, indices, y)``
+    x, indices (N, C, OH, OW), y (N, C, H, W): y = 0 but for y[index] = x, plane by plane; the last of equal indices wins.
+``max_unpool2d_backward(dy, indices, dx)``
+    dx[...] = dy[index]: the elements at the indices. Indices must lie in the plane, also those of the two above.
 ``avg_pool2d_forward(x, y, kh, kw, sh, sw, pt, pl, pb, pr, count_include_pad, divisor_override)``
     The sum over the window (padding counts as 0) divided by ``divisor_override`` or, where that is 0, by the number of
     elements in the window: those inside the padded image (rows -pt .. H + pb, columns -pl .. W + pr) when
@@ -36,7 +40,7 @@ from numba.extending import intrinsic
 
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import read, reread, scalar, write
+from numbanet.kernels.index import read, reread, rising_key, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.matmul import Vectors
 from numbanet.kernels.parallel import _stages, run_stages
@@ -201,11 +205,18 @@ def _sum_run(typingctx, x, at, n):  # type: ignore[no-untyped-def]
 
         rest = builder.and_(args[2], v.index(v.lanes - 1))
         bulk = builder.sub(args[2], rest)
+        most = builder.and_(bulk, v.index(-4 * v.lanes))  # four vectors abreast: no addition waits for the one before
+
+        def four(i: Any, held: list[Any]) -> list[Any]:
+            places = [builder.add(i, v.index(k * v.lanes)) for k in range(4)]
+            return [builder.fadd(one, v.load(source, at, v.lanes)) for one, at in zip(held, places, strict=True)]
 
         def add(i: Any, held: list[Any]) -> list[Any]:
-            return [builder.fadd(held[0], v.load(source, i, v.lanes))]
+            return [builder.fadd(held[0], v.load(source, builder.add(most, i), v.lanes))]
 
-        (total,) = vector_loop(builder, bulk, v.lanes, [zero], add)
+        a, b, c, d = vector_loop(builder, most, 4 * v.lanes, [zero] * 4, four)
+        sums = builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
+        (total,) = vector_loop(builder, builder.sub(bulk, most), v.lanes, [sums], add)
         total = builder.fadd(total, v.load(source, bulk, v.lanes, v.first(rest, v.lanes)))
         return v.total(total)
 
@@ -317,8 +328,15 @@ _halve_sum, _halve_max, _halve_index = _halve("sum"), _halve("max"), _halve("ind
 
 
 def _halves(image: tuple[int, ...], pooled: tuple[int, ...], window: tuple[int, ...]) -> bool:
-    """Whether windows (kh, kw, sh, sw, pt, pl) are 2 x 2 with stride 2 and lie wholly inside the image."""
-    return window == (2, 2, 2, 2, 0, 0) and 2 * pooled[2] <= image[2] and 2 * pooled[3] <= image[3]
+    """Whether windows (kh, kw, sh, sw, pt, pl) are 2 x 2 with stride 2 and lie wholly inside the image.
+
+    Or 1 x 2 in an image of one row: the routines take that row for both rows of a window, 4x on (64, 64, 1, 1024).
+    """
+    if 2 * pooled[3] > image[3]:
+        return False
+    if image[2] == 1:
+        return window[:2] == (1, 2) and window[3:] == (2, 0, 0)
+    return window == (2, 2, 2, 2, 0, 0) and 2 * pooled[2] <= image[2]
 
 
 # ------------------------------------------------------------------------------------------------ running tasks
@@ -415,12 +433,13 @@ def _max_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[
 @jit
 def _max_halves_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[no-untyped-def]
     h, w, oh, ow = plan[2], plan[3], plan[4], plan[5]
+    step = w if h > 1 else 0  # from a window's first row to its second
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
         at, out = p * h * w, p * oh * ow
         if indices.size > 0:
-            _halve_index(x, at, w, y, out, oh, ow, y.dtype.type(1), indices, out)
+            _halve_index(x, at, step, y, out, oh, ow, y.dtype.type(1), indices, out)
         else:
-            _halve_max(x, at, w, y, out, oh, ow, y.dtype.type(1), indices, 0)
+            _halve_max(x, at, step, y, out, oh, ow, y.dtype.type(1), indices, 0)
 
 
 def _max_pool2d_forward_cpu(
@@ -526,6 +545,105 @@ max_pool2d_backward = Kernel(
 )
 
 
+# ---------------------------------------------------------------------------------------------------------- unpooling
+
+
+def max_unpool2d_forward_reference(x: np.ndarray, indices: np.ndarray, y: np.ndarray) -> None:
+    y[...] = 0
+    w = y.shape[3]
+    for n, c, r, s in np.ndindex(*x.shape):
+        y[n, c, indices[n, c, r, s] // w, indices[n, c, r, s] % w] = x[n, c, r, s]
+
+
+@jit
+def _place_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[no-untyped-def]
+    inside, outside = plan[2], plan[3]
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        for i in range(p * inside, (p + 1) * inside):
+            write(y, i, 0)
+        for o in range(p * outside, (p + 1) * outside):
+            write(y, p * inside + read(indices, o), read(x, o))
+
+
+def _max_unpool2d_forward_cpu(x: np.ndarray, indices: np.ndarray, y: np.ndarray) -> None:
+    n, c, h, w = y.shape
+    if y.size:
+        _run(_place_task, x, y, indices, _plan(n * c, h * w, h * w, x.shape[2] * x.shape[3]))
+
+
+@cuda.jit
+def _max_unpool2d_forward_cuda_kernel(x, indices, y, inside, outside):  # type: ignore[no-untyped-def]
+    # A thread owns one element of y and looks through the indices of its plane, as in max pooling's backward pass.
+    i = cuda.grid(1)
+    if i < y.size:
+        plane = i // inside
+        here = i - plane * inside
+        value = y.dtype.type(0)
+        for o in range(plane * outside, (plane + 1) * outside):
+            if indices[o] == here:
+                value = x[o]
+        y[i] = value
+
+
+def _max_unpool2d_forward_cuda(x: Any, indices: Any, y: Any) -> None:
+    if y.size:
+        inside, outside = y.shape[2] * y.shape[3], x.shape[2] * x.shape[3]
+        _max_unpool2d_forward_cuda_kernel[launch.line(y.size)](
+            x.reshape(x.size), indices.reshape(indices.size), y.reshape(y.size), inside, outside
+        )
+
+
+max_unpool2d_forward = Kernel(
+    "max_unpool2d_forward",
+    reference=max_unpool2d_forward_reference,
+    cpu=_max_unpool2d_forward_cpu,
+    cuda=_max_unpool2d_forward_cuda,
+)
+
+
+def max_unpool2d_backward_reference(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray) -> None:
+    w = dy.shape[3]
+    for n, c, r, s in np.ndindex(*dx.shape):
+        dx[n, c, r, s] = dy[n, c, indices[n, c, r, s] // w, indices[n, c, r, s] % w]
+
+
+@jit
+def _pick_task(stage, task, thread, dy, dx, indices, _, __, plan):  # type: ignore[no-untyped-def]
+    inside, outside = plan[2], plan[3]
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        for o in range(p * outside, (p + 1) * outside):
+            write(dx, o, read(dy, p * inside + read(indices, o)))
+
+
+def _max_unpool2d_backward_cpu(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray) -> None:
+    n, c, h, w = dy.shape
+    if dx.size:
+        _run(_pick_task, dy, dx, indices, _plan(n * c, h * w, h * w, dx.shape[2] * dx.shape[3]))
+
+
+@cuda.jit
+def _max_unpool2d_backward_cuda_kernel(dy, indices, dx, inside, outside):  # type: ignore[no-untyped-def]
+    o = cuda.grid(1)
+    if o < dx.size:
+        dx[o] = dy[o // outside * inside + indices[o]]
+
+
+def _max_unpool2d_backward_cuda(dy: Any, indices: Any, dx: Any) -> None:
+    if dx.size:
+        inside, outside = dy.shape[2] * dy.shape[3], dx.shape[2] * dx.shape[3]
+        _max_unpool2d_backward_cuda_kernel[launch.line(dx.size)](
+            dy.reshape(dy.size), indices.reshape(indices.size), dx.reshape(dx.size), inside, outside
+        )
+
+
+max_unpool2d_backward = Kernel(
+    "max_unpool2d_backward",
+    reference=max_unpool2d_backward_reference,
+    cpu=_max_unpool2d_backward_cpu,
+    cuda=_max_unpool2d_backward_cuda,
+)
+
+
 # ---------------------------------------------------------------------------------------------------- average pooling
 
 
@@ -594,9 +712,10 @@ def _avg_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-u
 @jit
 def _avg_halves_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-untyped-def]
     h, w, oh, ow, override = plan[2], plan[3], plan[4], plan[5], plan[15]
-    scale = y.dtype.type(1) / y.dtype.type(override if override != 0 else 4)
+    step, twice = (w, 1) if h > 1 else (0, 2)  # a single row is added twice
+    scale = y.dtype.type(1) / y.dtype.type(override * twice if override != 0 else 4)
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
-        _halve_sum(x, p * h * w, w, y, p * oh * ow, oh, ow, scale, y, 0)
+        _halve_sum(x, p * h * w, step, y, p * oh * ow, oh, ow, scale, y, 0)
 
 
 def _avg_pool2d_forward_cpu(x: np.ndarray, y: np.ndarray, *window: int) -> None:
@@ -704,11 +823,12 @@ def _avg_backward_task(stage, task, thread, dy, dx, _, __, work, plan):  # type:
 @jit
 def _avg_halves_backward_task(stage, task, thread, dy, dx, _, __, ___, plan):  # type: ignore[no-untyped-def]
     h, w, oh, ow, override = plan[2], plan[3], plan[4], plan[5], plan[15]
-    scale = dx.dtype.type(1) / dx.dtype.type(override if override != 0 else 4)
+    step, count = (w, 4) if h > 1 else (0, 2)
+    scale = dx.dtype.type(1) / dx.dtype.type(override if override != 0 else count)
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
-        if 2 * oh < h or 2 * ow < w:
+        if (h > 1 and 2 * oh < h) or 2 * ow < w:
             dx[p * h * w :][: h * w] = 0
-        _double(dy, p * oh * ow, oh, ow, scale, dx, p * h * w, w)
+        _double(dy, p * oh * ow, oh, ow, scale, dx, p * h * w, step)
 
 
 def _avg_pool2d_backward_cpu(dy: np.ndarray, dx: np.ndarray, *window: int) -> None:
@@ -777,17 +897,28 @@ def adaptive_avg_pool2d_forward_reference(x: np.ndarray, y: np.ndarray) -> None:
 
 @jit
 def _adaptive_avg_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-untyped-def]
+    """The rows of a window are added up in one go for all windows beside it, by vectors; then the columns."""
     h, w, oh, ow = plan[2], plan[3], plan[4], plan[5]
     scale = 1.0 / (h * w)
+    columns = np.empty(w, x.dtype)
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
         if oh * ow == 1:  # no divisions: 2x on (32, 512, 7, 7)
             y[p] = _window_sum_cpu(x, p * h * w, w, h, w) * scale
             continue
         for r in range(oh):
             top, bottom = _begin(r, h, oh), _end(r, h, oh)
+            first = x[(p * h + top) * w :][:w]
+            for j in range(w):
+                write(columns, j, read(first, j))
+            for i in range(top + 1, bottom):
+                row = x[(p * h + i) * w :][:w]
+                for j in range(w):
+                    write(columns, j, reread(columns, j) + read(row, j))
             for c in range(ow):
                 left, right = _begin(c, w, ow), _end(c, w, ow)
-                total = _window_sum_cpu(x, p * h * w + top * w + left, w, bottom - top, right - left)
+                total = 0.0
+                for j in range(left, right):
+                    total += columns[j]
                 y[(p * oh + r) * ow + c] = total / ((bottom - top) * (right - left))
 
 
@@ -846,17 +977,30 @@ def adaptive_avg_pool2d_backward_reference(dy: np.ndarray, dx: np.ndarray) -> No
 @jit
 def _adaptive_avg_backward_task(stage, task, thread, dy, dx, _, __, ___, plan):  # type: ignore[no-untyped-def]
     h, w, oh, ow = plan[2], plan[3], plan[4], plan[5]
+    columns = np.empty(w, dx.dtype)
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
-        dx[p * h * w :][: h * w] = 0
+        if oh * ow == 1:
+            dx[p * h * w :][: h * w] = dy[p] / dx.dtype.type(h * w)
+            continue
+        done = 0  # rows of dx that have a value
         for r in range(oh):
             top, bottom = _begin(r, h, oh), _end(r, h, oh)
+            columns[:] = 0
             for c in range(ow):
                 left, right = _begin(c, w, ow), _end(c, w, ow)
                 share = dy[(p * oh + r) * ow + c] / dx.dtype.type((bottom - top) * (right - left))
-                for row in range(top, bottom):
-                    out = dx[p * h * w + row * w + left :][: right - left]
-                    for j in range(right - left):
-                        out[j] += share
+                for j in range(left, right):
+                    columns[j] += share
+            for i in range(top, bottom):
+                out = dx[(p * h + i) * w :][:w]
+                if i < done:
+                    for j in range(w):
+                        write(out, j, reread(out, j) + read(columns, j))
+                else:
+                    for j in range(w):
+                        write(out, j, read(columns, j))
+            done = bottom
+        dx[(p * h + done) * w : (p + 1) * h * w] = 0  # all of it where there is no window
 
 
 def _adaptive_avg_pool2d_backward_cpu(dy: np.ndarray, dx: np.ndarray) -> None:
@@ -917,28 +1061,67 @@ def adaptive_max_pool2d_forward_reference(x: np.ndarray, y: np.ndarray, indices:
 
 
 @jit
+def _global_max_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[no-untyped-def]
+    """A whole plane per output: the largest key by vectors, then where it stands."""
+    inside = plan[2]
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        begin = p * inside
+        best = rising_key(read(x, begin))
+        for i in range(begin + 1, begin + inside):
+            best = max(best, rising_key(read(x, i)))
+        at = begin
+        while rising_key(x[at]) != best:
+            at += 1
+        if x[at] != x[at]:  # of several NaN the last
+            at = begin + inside - 1
+            while x[at] == x[at]:
+                at -= 1
+        y[p] = x[at]
+        if indices.size > 0:
+            indices[p] = at - begin
+
+
+@jit
 def _adaptive_max_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[no-untyped-def]
+    """The rows of a window are compared in one go for all windows beside it, by vectors; then the columns."""
     h, w, oh, ow = plan[2], plan[3], plan[4], plan[5]
+    best, where = np.empty(w, x.dtype), np.empty(w, np.int32)
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
         for r in range(oh):
             top, bottom = _begin(r, h, oh), _end(r, h, oh)
+            first = x[(p * h + top) * w :][:w]
+            for j in range(w):
+                write(best, j, read(first, j))
+                write(where, j, np.int32(top))
+            for i in range(top + 1, bottom):
+                row, here = x[(p * h + i) * w :][:w], np.int32(i)
+                for j in range(w):
+                    value, held, place = read(row, j), reread(best, j), reread(where, j)
+                    better = (value > held) | (value != value)
+                    write(best, j, value if better else held)
+                    write(where, j, here if better else place)
             for c in range(ow):
                 left, right = _begin(c, w, ow), _end(c, w, ow)
-                at = top * w + left
-                best = x[p * h * w + at]
-                for row in range(top, bottom):
-                    for column in range(left, right):
-                        value = x[p * h * w + row * w + column]
-                        if value > best or value != value:
-                            best, at = value, row * w + column
-                y[(p * oh + r) * ow + c] = best
+                value, row, column = best[left], where[left], left
+                for j in range(left + 1, right):
+                    other, its_row = best[j], where[j]
+                    # The first of equals, in row order; of several NaN the last.
+                    if value != value:
+                        better = other != other and its_row >= row
+                    else:
+                        better = other > value or other != other or (other == value and its_row < row)
+                    if better:
+                        value, row, column = other, its_row, j
+                y[(p * oh + r) * ow + c] = value
                 if indices.size > 0:
-                    indices[(p * oh + r) * ow + c] = at
+                    indices[(p * oh + r) * ow + c] = np.int64(row) * w + column
 
 
 def _adaptive_max_pool2d_forward_cpu(x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> None:
     n, c, h, w = x.shape
-    if y.size:
+    if y.shape[2] == y.shape[3] == 1 and y.size:
+        _run(_global_max_task, x, y, indices, _plan(n * c, h * w, h * w))
+    elif y.size:
         _run(_adaptive_max_task, x, y, indices, _plan(n * c, h * w, h, w, y.shape[2], y.shape[3]))
 
 
@@ -979,6 +1162,8 @@ _INTS = ", ".join(["int64"] * 14)
 CUDA_KERNELS = (
     (_max_pool2d_forward_cuda_kernel, f"void(float32[::1], float32[::1], int64[::1], {', '.join(['int64'] * 12)})"),
     (_max_pool2d_backward_cuda_kernel, "void(float32[::1], int64[::1], float32[::1], int64, int64)"),
+    (_max_unpool2d_forward_cuda_kernel, "void(float32[::1], int64[::1], float32[::1], int64, int64)"),
+    (_max_unpool2d_backward_cuda_kernel, "void(float32[::1], int64[::1], float32[::1], int64, int64)"),
     (_avg_pool2d_forward_cuda_kernel, f"void(float32[::1], float32[::1], {_INTS})"),
     (_avg_pool2d_backward_cuda_kernel, f"void(float32[::1], float32[::1], {_INTS})"),
     (_adaptive_avg_pool2d_forward_cuda_kernel, "void(float32[::1], float32[::1], int64, int64, int64, int64)"),

@@ -3,13 +3,19 @@
 Contract::
 
     sum_(x, out)   prod(x, out)            out[o, j] = the sum (product) of x[o, :, j]
+    sum_squares(x, out)                    out[o, j] = the sum of x[o, :, j]**2
+    sum_absolutes(x, out)                  out[o, j] = the sum of |x[o, :, j]|
     any_(x, out)   all_(x, out)            out is bool
+    moments(x, mean, squares)              mean of x[o, :, j], and the sum of its squared deviations from it
+    logsumexp(x, out)                      out[o, j] = log of the sum of exp(x[o, :, j])
+    logsumexp_backward(x, y, dy, dx)       dx[o, i, j] = dy[o, j] * exp(x[o, i, j] - y[o, j])
     max_(x, out, indices)                  out[o, j] = max of x[o, :, j], indices[o, j] = where it stands first;
     min_(x, out, indices)                  indices is int64, or a (0,) array: not wanted
 
-x is (outer, n, inner), out and indices (outer, inner), all C-contiguous. The caller allocates out and indices; they are
+x and dx are (outer, n, inner), the others (outer, inner), all C-contiguous. The caller allocates what is written; it is
 overwritten. sum_ and prod of floats give x's dtype, of integers and bool int64. NaN wins in max_ and min_, first
-NaN first; -0.0 equals 0.0. n = 0 gives the neutral element (max_ and min_ need n >= 1).
+NaN first; -0.0 equals 0.0. n = 0 gives the neutral element (max_, min_, moments and logsumexp need n >= 1). logsumexp takes the maximum out first: nothing
+overflows, -inf everywhere gives -inf.
 
 Accumulators: on the CPU float sums run in vector lanes for at most a few hundred additions and go on in float64; products in
 float64 throughout. On CUDA sums are compensated (Kahan) in x's own dtype. Long reductions with few results are cut in
@@ -18,6 +24,7 @@ segments by shape alone, and the segments' results are combined in order: the nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +33,17 @@ from numba import prange
 
 from numbanet.devices import cuda, device_of, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import falling_key, limit_threads, read, restore_threads, rising_key, scalar
+from numbanet.kernels.index import (
+    exp_,
+    falling_key,
+    key_value,
+    limit_threads,
+    read,
+    restore_threads,
+    rising_key,
+    scalar,
+    write,
+)
 from numbanet.kernels.kernel import Kernel, jit
 
 BLOCK = 512  # elements of a row that are accumulated in vector lanes before the float64 total takes them over
@@ -54,13 +71,18 @@ def _cuda_lanes(outer: int, n: int, inner: int) -> int:
 
 
 def _fold(
-    name: str, reference: Callable[..., None], step: Callable[..., Any], identity: int, lanes: np.dtype | None
+    name: str,
+    reference: Callable[..., None],
+    step: Callable[..., Any],
+    identity: int,
+    lanes: np.dtype | None,
+    term: Callable[..., Any] = lambda x: x,
 ) -> Kernel:
-    """The kernel ``name(x, out)`` that folds x[o, :, j] by ``step(accumulator, value)``.
+    """The kernel ``name(x, out)`` that folds the terms of x[o, :, j] by ``step(accumulator, term(value))``.
 
     ``lanes`` is the dtype of the CPU's vector accumulators; None takes x's own for floats and int64 for others.
     """
-    step = scalar(step)
+    step, term = scalar(step), scalar(term)
 
     @jit(name=f"{name}_row")
     def row(x, start, end, identity, number):  # type: ignore[no-untyped-def]
@@ -68,7 +90,7 @@ def _fold(
         for first in range(start, end, BLOCK):
             part = identity
             for i in range(first, min(first + BLOCK, end)):
-                part = step(part, read(x, i))
+                part = step(part, term(read(x, i)))
             total = step(total, part)
         return total
 
@@ -80,13 +102,13 @@ def _fold(
         for i in range(0, four, 4):  # four rows a time: a quarter of the traffic to the accumulators
             at = start + i * stride
             for j in range(width):
-                left = step(step(identity, read(x, at + j)), read(x, at + stride + j))
-                right = step(step(identity, read(x, at + 2 * stride + j)), read(x, at + 3 * stride + j))
+                left = step(step(identity, term(read(x, at + j))), term(read(x, at + stride + j)))
+                right = step(step(identity, term(read(x, at + 2 * stride + j))), term(read(x, at + 3 * stride + j)))
                 total[j] = step(total[j], step(left, right))
         for i in range(four, rows):
             at = start + i * stride
             for j in range(width):
-                total[j] = step(total[j], read(x, at + j))
+                total[j] = step(total[j], term(read(x, at + j)))
 
     @jit(parallel=True, name=f"{name}_cpu")
     def fold(x, out, partial, identity, outer, n, inner, segments):  # type: ignore[no-untyped-def]
@@ -135,8 +157,11 @@ def _fold(
         fold(x.reshape(-1), out.reshape(-1), partial, kind.type(identity), outer, n, inner, segments)
 
     @cuda.jit
-    def fold_cuda(x, out, n, inner, lanes):  # type: ignore[no-untyped-def]
-        """A thread for each (outer, lane, inner): lane t takes the rows t, t + lanes, ... (neighbours read neighbours)."""
+    def fold_cuda(x, out, n, inner, lanes, first):  # type: ignore[no-untyped-def]
+        """A thread for each (outer, lane, inner): lane t takes the rows t, t + lanes, ... (neighbours read neighbours).
+
+        In the first round x holds values, later on the lanes' results.
+        """
         place = cuda.grid(1)
         if place < out.size:
             stride = lanes * inner
@@ -144,11 +169,12 @@ def _fold(
             start = o * n * inner
             total = out.dtype.type(identity)
             for i in range(place - o * stride, n * inner, stride):
-                total = step(total, x[start + i])
+                value = x[start + i]
+                total = step(total, term(value) if first != 0 else value)
             out[place] = total
 
     @cuda.jit
-    def sum_cuda(x, out, n, inner, lanes):  # type: ignore[no-untyped-def]
+    def sum_cuda(x, out, n, inner, lanes, first):  # type: ignore[no-untyped-def]
         """As ``fold_cuda``, with Kahan's compensation."""
         place = cuda.grid(1)
         if place < out.size:
@@ -159,7 +185,8 @@ def _fold(
             total = number(0)
             lost = number(0)
             for i in range(place - o * stride, n * inner, stride):
-                value = number(x[start + i]) - lost
+                value = number(x[start + i])
+                value = (term(value) if first != 0 else value) - lost
                 larger = total + value
                 lost = (larger - total) - value
                 if lost != lost:  # infinity - infinity: nothing to compensate any more
@@ -167,21 +194,21 @@ def _fold(
                 total = larger
             out[place] = total
 
-    kernel = sum_cuda if name == "sum" else fold_cuda
+    kernel = sum_cuda if name.startswith("sum") else fold_cuda
 
     def cuda_(x: Any, out: Any) -> None:
         outer, n, inner = x.shape
-        source = x.reshape(-1)
+        source, first = x.reshape(-1), 1
         while out.size:
             lanes = _cuda_lanes(outer, n, inner)
             target = out.reshape(-1) if lanes == 1 else empty((outer * lanes * inner,), out.dtype, device_of(x))
-            kernel[launch.line(target.size)](source, target, n, inner, lanes)
+            kernel[launch.line(target.size)](source, target, n, inner, lanes, first)
             if lanes == 1:
                 return
-            source, n = target, lanes
+            source, n, first = target, lanes, 0
 
     result = "boolean" if name in ("any", "all") else "float32"
-    _cuda_kernels.append((kernel, f"void(float32[::1], {result}[::1], int64, int64, int64)"))
+    _cuda_kernels.append((kernel, f"void(float32[::1], {result}[::1], int64, int64, int64, int64)"))
     return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
 
 
@@ -191,6 +218,14 @@ def sum_reference(x, out):  # type: ignore[no-untyped-def]
 
 def prod_reference(x, out):  # type: ignore[no-untyped-def]
     out[...] = x.prod(axis=1, dtype=np.float64 if x.dtype.kind == "f" else np.int64)
+
+
+def sum_squares_reference(x, out):  # type: ignore[no-untyped-def]
+    out[...] = (x.astype(np.float64) ** 2).sum(axis=1)
+
+
+def sum_absolutes_reference(x, out):  # type: ignore[no-untyped-def]
+    out[...] = np.abs(x).sum(axis=1, dtype=np.float64)
 
 
 def any_reference(x, out):  # type: ignore[no-untyped-def]
@@ -203,6 +238,8 @@ def all_reference(x, out):  # type: ignore[no-untyped-def]
 
 sum_ = _fold("sum", sum_reference, lambda total, x: total + x, 0, None)
 prod = _fold("prod", prod_reference, lambda total, x: total * x, 1, np.dtype(np.float64))
+sum_squares = _fold("sum_squares", sum_squares_reference, lambda total, x: total + x, 0, None, lambda x: x * x)
+sum_absolutes = _fold("sum_absolutes", sum_absolutes_reference, lambda total, x: total + x, 0, None, lambda x: abs(x))
 any_ = _fold("any", any_reference, lambda total, x: total | bool(x), 0, np.dtype(np.bool_))
 all_ = _fold("all", all_reference, lambda total, x: total & bool(x), 1, np.dtype(np.bool_))
 
@@ -358,4 +395,294 @@ def min_reference(x, out, indices):  # type: ignore[no-untyped-def]
 max_ = _extremum("max", max_reference, lambda a, b: (a > b) | ((a != a) & (b == b)), rising_key)
 min_ = _extremum("min", min_reference, lambda a, b: (a < b) | ((a != a) & (b == b)), falling_key)
 
-CUDA_KERNELS = tuple(_cuda_kernels)
+# -------------------------------------------------------------------------------------------------------- moments
+
+
+def moments_reference(x, mean, squares):  # type: ignore[no-untyped-def]
+    wide = x.astype(np.float64)
+    mean[...] = wide.mean(axis=1)
+    squares[...] = ((wide - wide.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+
+
+@scalar
+def _joined(count, mean, squares, more, other_mean, other_squares):  # type: ignore[no-untyped-def]
+    """(mean, squares) of two sets together, by Chan, Golub and LeVeque (1979): the deviation of their means counts too."""
+    gap = other_mean - mean
+    whole = count + more
+    return mean + gap * more / whole, squares + other_squares + gap * gap * count * more / whole
+
+
+@jit
+def _moments_row(x, start, end):  # type: ignore[no-untyped-def]
+    """(mean, squares) of x[start:end], block by block: each is read from the first-level cache a second time."""
+    mean = squares = 0.0
+    for first in range(start, end, BLOCK):
+        last = min(first + BLOCK, end)
+        total = x.dtype.type(0)
+        for i in range(first, last):
+            total += read(x, i)
+        center = x.dtype.type(total / (last - first))
+        moved = around = x.dtype.type(0)
+        for i in range(first, last):
+            deviation = read(x, i) - center
+            moved += deviation
+            around += deviation * deviation
+        shift = moved / np.float64(last - first)  # what rounding has left of the block's mean
+        here = around - shift * moved
+        mean, squares = _joined(
+            np.float64(first - start), mean, squares, np.float64(last - first), center + shift, here
+        )
+    return mean, squares
+
+
+@jit
+def _moments_columns(x, start, rows, stride, width, mean, squares):  # type: ignore[no-untyped-def]
+    mean[:] = 0.0
+    squares[:] = 0.0
+    for i in range(rows):
+        at = start + i * stride
+        for j in range(width):
+            mean[j] += read(x, at + j)
+    for j in range(width):
+        mean[j] /= rows
+    for i in range(rows):
+        at = start + i * stride
+        for j in range(width):
+            deviation = read(x, at + j) - mean[j]
+            squares[j] += deviation * deviation
+
+
+@jit(parallel=True)
+def _moments(x, mean, squares, partial, outer, n, inner, segments):  # type: ignore[no-untyped-def]
+    threads = limit_threads(2 * outer * n * inner)
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    length = (n + segments - 1) // segments
+    half = partial.size // 2
+    for task in prange(outer * segments * blocks):
+        place = np.int64(task) // blocks  # (outer, segments)
+        o = place // segments
+        low = place % segments * length
+        high = max(low, min(low + length, n))
+        if inner == 1:
+            partial[place], partial[half + place] = _moments_row(x, o * n + low, o * n + high)
+        elif high > low:
+            first = np.int64(task) % blocks * COLUMNS
+            width = min(COLUMNS, inner - first)
+            at = place * inner + first
+            _moments_columns(
+                x,
+                (o * n + low) * inner + first,
+                high - low,
+                inner,
+                width,
+                partial[at : at + width],
+                partial[half + at : half + at + width],
+            )
+    restore_threads(threads)
+    for o in range(outer):
+        for j in range(inner):
+            center = spread = 0.0
+            for s in range(segments):
+                low = s * length
+                more = min(low + length, n) - low
+                if more > 0:
+                    at = (o * segments + s) * inner + j
+                    center, spread = _joined(
+                        np.float64(low), center, spread, np.float64(more), partial[at], partial[half + at]
+                    )
+            mean[o * inner + j] = center
+            squares[o * inner + j] = spread
+
+
+def _moments_cpu(x: Any, mean: Any, squares: Any) -> None:
+    outer, n, inner = x.shape
+    segments = _segments(outer, n, inner)
+    partial = empty((2 * outer * segments * inner,), np.dtype(np.float64))
+    _moments(x.reshape(-1), mean.reshape(-1), squares.reshape(-1), partial, outer, n, inner, segments)
+
+
+@cuda.jit
+def _moments_cuda_lines(x, mean, squares, n, inner):  # type: ignore[no-untyped-def]
+    """Welford's recurrence, a thread for each (outer, inner)."""
+    line = cuda.grid(1)
+    if line < mean.size:
+        number = mean.dtype.type
+        start = line // inner * n * inner + line % inner
+        center = number(0)
+        spread = number(0)
+        for i in range(n):
+            gap = x[start + i * inner] - center
+            center += gap / number(i + 1)
+            spread += gap * (x[start + i * inner] - center)
+        mean[line] = center
+        squares[line] = spread
+
+
+def _moments_cuda(x: Any, mean: Any, squares: Any) -> None:
+    if mean.size:
+        arrays = x.reshape(-1), mean.reshape(-1), squares.reshape(-1)
+        _moments_cuda_lines[launch.line(mean.size)](*arrays, x.shape[1], x.shape[2])
+
+
+moments = Kernel("moments", reference=moments_reference, cpu=_moments_cpu, cuda=_moments_cuda)
+
+
+# ------------------------------------------------------------------------------------------------------ logsumexp
+
+
+def logsumexp_reference(x, out):  # type: ignore[no-untyped-def]
+    wide = x.astype(np.float64)
+    highest = wide.max(axis=1, keepdims=True)
+    highest = np.where(np.isinf(highest), 0, highest)
+    with np.errstate(divide="ignore"):
+        out[...] = (np.log(np.exp(wide - highest).sum(axis=1, keepdims=True)) + highest)[:, 0]
+
+
+def logsumexp_backward_reference(x, y, dy, dx):  # type: ignore[no-untyped-def]
+    dx[...] = dy[:, None] * np.exp(x.astype(np.float64) - y[:, None])
+
+
+@jit
+def _logsumexp_row(x, start, end):  # type: ignore[no-untyped-def]
+    best = rising_key(read(x, start))
+    for i in range(start, end):
+        key = rising_key(read(x, i))
+        best = key if key > best else best
+    highest = key_value(best)
+    if abs(highest) == x.dtype.type(np.inf):
+        highest = x.dtype.type(0)
+    total = 0.0
+    for first in range(start, end, BLOCK):
+        part = x.dtype.type(0)
+        for i in range(first, min(first + BLOCK, end)):
+            part += exp_(read(x, i) - highest)
+        total += part
+    return math.log(total) + highest
+
+
+@jit
+def _logsumexp_columns(x, start, n, stride, width, highest, total):  # type: ignore[no-untyped-def]
+    for j in range(width):
+        highest[j] = read(x, start + j)
+        total[j] = 0.0
+    for i in range(1, n):
+        at = start + i * stride
+        for j in range(width):
+            value = read(x, at + j)
+            highest[j] = value if value > highest[j] else highest[j]
+    for j in range(width):
+        if not abs(highest[j]) < x.dtype.type(np.inf):  # NaN, too: it comes back in the sum
+            highest[j] = x.dtype.type(0)
+    for i in range(n):
+        at = start + i * stride
+        for j in range(width):
+            total[j] += exp_(read(x, at + j) - highest[j])
+
+
+@jit(parallel=True)
+def _logsumexp(x, out, outer, n, inner):  # type: ignore[no-untyped-def]
+    threads = limit_threads(4 * outer * n * inner)
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    for task in prange(outer * blocks):
+        o = np.int64(task) // blocks
+        if inner == 1:
+            out[o] = _logsumexp_row(x, o * n, o * n + n)
+        else:
+            first = np.int64(task) % blocks * COLUMNS
+            width = min(COLUMNS, inner - first)
+            highest, total = np.empty(width, x.dtype), np.empty(width, np.float64)
+            _logsumexp_columns(x, o * n * inner + first, n, inner, width, highest, total)
+            for j in range(width):
+                out[o * inner + first + j] = math.log(total[j]) + highest[j]
+    restore_threads(threads)
+
+
+def _logsumexp_cpu(x: Any, out: Any) -> None:
+    if out.size:
+        _logsumexp(x.reshape(-1), out.reshape(-1), *x.shape)
+
+
+@jit
+def _logsumexp_backward_row(x, y, dy, dx, row, n):  # type: ignore[no-untyped-def]
+    center, factor = read(y, row), read(dy, row)
+    for i in range(row * n, row * n + n):
+        write(dx, i, factor * exp_(read(x, i) - center))
+
+
+@jit
+def _logsumexp_backward_line(x, y, dy, dx, start, small, inner):  # type: ignore[no-untyped-def]
+    for j in range(inner):
+        write(dx, start + j, read(dy, small + j) * exp_(read(x, start + j) - read(y, small + j)))
+
+
+@jit(parallel=True)
+def _logsumexp_backward(x, y, dy, dx, lines, n, inner):  # type: ignore[no-untyped-def]
+    threads = limit_threads(2 * x.size)
+    for task in prange(lines):
+        line = np.int64(task)
+        if inner == 1:
+            _logsumexp_backward_row(x, y, dy, dx, line, n)
+        else:
+            _logsumexp_backward_line(x, y, dy, dx, line * inner, line // n * inner, inner)
+    restore_threads(threads)
+
+
+def _logsumexp_backward_cpu(x: Any, y: Any, dy: Any, dx: Any) -> None:
+    if x.size:
+        _, n, inner = x.shape
+        lines = x.size // (n if inner == 1 else inner)
+        _logsumexp_backward(*[array.reshape(-1) for array in (x, y, dy, dx)], lines, n, inner)
+
+
+@cuda.jit
+def _logsumexp_cuda_lines(x, out, n, inner):  # type: ignore[no-untyped-def]
+    line = cuda.grid(1)
+    if line < out.size:
+        number = out.dtype.type
+        start = line // inner * n * inner + line % inner
+        highest = x[start]
+        for i in range(1, n):
+            value = x[start + i * inner]
+            if value > highest:
+                highest = value
+        if not abs(highest) < number(math.inf):
+            highest = number(0)
+        total = number(0)
+        for i in range(n):
+            total += math.exp(x[start + i * inner] - highest)
+        out[line] = math.log(total) + highest if total != number(0) else number(-math.inf)
+
+
+def _logsumexp_cuda(x: Any, out: Any) -> None:
+    if out.size:
+        _logsumexp_cuda_lines[launch.line(out.size)](x.reshape(-1), out.reshape(-1), x.shape[1], x.shape[2])
+
+
+@cuda.jit
+def _logsumexp_backward_cuda_flat(x, y, dy, dx, n, inner):  # type: ignore[no-untyped-def]
+    place = cuda.grid(1)
+    if place < x.size:
+        small = place // (n * inner) * inner + place % inner
+        dx[place] = dy[small] * math.exp(x[place] - y[small])
+
+
+def _logsumexp_backward_cuda(x: Any, y: Any, dy: Any, dx: Any) -> None:
+    if x.size:
+        arrays = [array.reshape(-1) for array in (x, y, dy, dx)]
+        _logsumexp_backward_cuda_flat[launch.line(x.size)](*arrays, x.shape[1], x.shape[2])
+
+
+logsumexp = Kernel("logsumexp", reference=logsumexp_reference, cpu=_logsumexp_cpu, cuda=_logsumexp_cuda)
+logsumexp_backward = Kernel(
+    "logsumexp_backward",
+    reference=logsumexp_backward_reference,
+    cpu=_logsumexp_backward_cpu,
+    cuda=_logsumexp_backward_cuda,
+)
+
+CUDA_KERNELS = (
+    *_cuda_kernels,
+    (_moments_cuda_lines, "void(float32[::1], float32[::1], float32[::1], int64, int64)"),
+    (_logsumexp_cuda_lines, "void(float32[::1], float32[::1], int64, int64)"),
+    (_logsumexp_backward_cuda_flat, f"void({'float32[::1], ' * 4}int64, int64)"),
+)

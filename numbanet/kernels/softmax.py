@@ -7,15 +7,17 @@ Contract::
     log_softmax_forward(x, y)           y[o, :, j] = x - log sum exp(x)
     log_softmax_backward(dy, y, dx)     dx = dy - exp(y) * sum dy
 
-    cross_entropy_forward(logits, target, losses, lse, ignore_index)
-        lse[i] = log sum exp(logits[i]), losses[i] = lse[i] - logits[i, target[i]]
-    cross_entropy_backward(logits, target, lse, scale, dlogits, ignore_index)
-        dlogits[i] = scale[i] * (softmax(logits[i]) - onehot(target[i]))
+    cross_entropy_forward(logits, target, weight, losses, lse, ignore_index, smoothing)
+        lse[o, j] = log sum exp(logits[o, :, j]), losses[o, j] = sum over c of q[c] * (lse[o, j] - logits[o, c, j])
+    cross_entropy_backward(logits, target, weight, lse, scale, dlogits, ignore_index, smoothing)
+        dlogits[o, :, j] = scale[o, j] * (sum of q * softmax(logits[o, :, j]) - q)
+        with q[c] = (1 - smoothing) * weight[t] * (c == t) + smoothing / n * weight[c], t = target[o, j]
 
-x, y, dy, dx are (outer, n, inner); logits and dlogits (N, C), target (N,) int64 in [0, C) or ignore_index, losses, lse
-and scale (N,). One float dtype per call. The caller allocates outputs; they are overwritten and may be an input of the
-same shape. Rows with target == ignore_index get loss and gradient 0. The maximum is taken out first, so large values do
-not overflow; an entry -inf has probability 0; a NaN or +inf, or -inf everywhere, makes its row NaN.
+x, y, dy, dx, logits and dlogits are (outer, n, inner), n the classes; weight (n,), target (outer, inner) int64 in [0, n)
+or ignore_index, losses, lse and scale (outer, inner). One float dtype per call. The caller allocates outputs; they are
+overwritten and may be an input of the same shape. Where target == ignore_index, loss and gradient are 0. The maximum is
+taken out first, so large values do not overflow; an entry -inf has probability 0; a NaN or +inf, or -inf everywhere,
+makes its row NaN.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from numbanet.kernels.index import (
     fence,
     key_value,
     limit_threads,
+    log_,
     read,
     reread,
     restore_threads,
@@ -381,48 +384,120 @@ log_softmax_backward = Kernel(
 # ------------------------------------------------------------------------------------------------- cross-entropy
 
 
-def cross_entropy_forward_reference(logits, target, losses, lse, ignore_index):  # type: ignore[no-untyped-def]
-    for i in range(len(target)):
-        row = logits[i].astype(np.float64)
+def cross_entropy_forward_reference(logits, target, weight, losses, lse, ignore_index, smoothing):  # type: ignore[no-untyped-def]
+    for o, j in np.ndindex(target.shape):
+        row, t = logits[o, :, j].astype(np.float64), target[o, j]
+        q = smoothing / len(row) * weight.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            lse[i] = row.max() + np.log(np.exp(row - row.max()).sum())
             shifted = row - row.max()
-            losses[i] = 0 if target[i] == ignore_index else np.log(np.exp(shifted).sum()) - shifted[target[i]]
+            logarithm = np.log(np.exp(shifted).sum())
+            lse[o, j] = row.max() + logarithm
+            if t == ignore_index:
+                losses[o, j] = 0
+                continue
+            q[t] += (1 - smoothing) * weight[t]
+            losses[o, j] = sum(q[c] * (logarithm - shifted[c]) for c in range(len(row)) if smoothing or c == t)
+
+
+@jit
+def _cross_entropy_forward_row(logits, start, n, wanted, weight, ignore_index, smoothing):  # type: ignore[no-untyped-def]
+    """(loss, lse) of one contiguous row."""
+    number = logits.dtype.type
+    highest = _highest(logits, start, start + n)
+    total = number(0)
+    for i in range(start, start + n):
+        total += exp_(read(logits, i) - highest)
+    logarithm = math.log(total)
+    if wanted == ignore_index:
+        return number(0), highest + logarithm
+    # not lse - logit: see log_softmax
+    loss = weight[wanted] * (logarithm - fence(logits[start + wanted] - highest))
+    if smoothing > 0:
+        everywhere = number(0)
+        for i in range(n):
+            everywhere += read(weight, i) * (logarithm - (read(logits, start + i) - highest))
+        loss = (number(1) - smoothing) * loss + smoothing / number(n) * everywhere
+    return loss, highest + logarithm
+
+
+@jit
+def _cross_entropy_forward_columns(logits, start, n, stride, width, target, weight, losses, lse, place, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Rows that stand in ``width`` columns side by side; ``place`` is the first one's in target, losses and lse."""
+    number = logits.dtype.type
+    highest, logarithm = np.empty(width, logits.dtype), np.zeros(width, logits.dtype)
+    everywhere = np.zeros(width, logits.dtype)
+    _highest_of_columns(logits, start, n, stride, width, highest)
+    for i in range(n):
+        at = start + i * stride
+        for j in range(width):
+            write(logarithm, j, reread(logarithm, j) + exp_(read(logits, at + j) - reread(highest, j)))
+    for j in range(width):
+        write(logarithm, j, log_(reread(logarithm, j)))
+    if smoothing > 0:
+        for i in range(n):
+            at = start + i * stride
+            w = weight[i]
+            for j in range(width):
+                value = reread(logarithm, j) - (read(logits, at + j) - reread(highest, j))
+                write(everywhere, j, reread(everywhere, j) + w * value)
+    for j in range(width):
+        wanted = target[place + j]
+        lse[place + j] = highest[j] + logarithm[j]
+        if wanted == ignore_index:
+            losses[place + j] = 0
+        else:
+            loss = weight[wanted] * (logarithm[j] - fence(logits[start + wanted * stride + j] - highest[j]))
+            if smoothing > 0:
+                loss = (number(1) - smoothing) * loss + smoothing / number(n) * everywhere[j]
+            losses[place + j] = loss
 
 
 @jit(parallel=True)
-def _cross_entropy_forward_rows(logits, target, losses, lse, n, ignore_index):  # type: ignore[no-untyped-def]
+def _cross_entropy_forward_lines(logits, target, weight, losses, lse, outer, n, inner, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
     threads = limit_threads(2 * logits.size)
-    for row in prange(target.size):
-        start = np.int64(row) * n
-        highest = _highest(logits, start, start + n)
-        total = logits.dtype.type(0)
-        for i in range(start, start + n):
-            total += exp_(read(logits, i) - highest)
-        logarithm = math.log(total)
-        lse[row] = highest + logarithm
-        wanted = target[row]
-        if wanted == ignore_index:
-            losses[row] = 0
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    share = logits.dtype.type(smoothing)
+    for task in prange(outer * blocks):
+        o = np.int64(task) // blocks
+        first = np.int64(task) % blocks * COLUMNS
+        if inner == 1:
+            loss, total = _cross_entropy_forward_row(logits, o * n, n, target[o], weight, ignore_index, share)
+            losses[o] = loss
+            lse[o] = total
         else:
-            losses[row] = logarithm - fence(logits[start + wanted] - highest)  # not lse - logit: see log_softmax
+            start, width = o * n * inner + first, min(COLUMNS, inner - first)
+            place = o * inner + first
+            _cross_entropy_forward_columns(
+                logits, start, n, inner, width, target, weight, losses, lse, place, ignore_index, share
+            )
     restore_threads(threads)
 
 
-def _cross_entropy_forward_cpu(logits: Any, target: Any, losses: Any, lse: Any, ignore_index: int) -> None:
-    _cross_entropy_forward_rows(logits.reshape(-1), target, losses, lse, logits.shape[1], ignore_index)
+def _cross_entropy_forward_cpu(
+    logits: Any, target: Any, weight: Any, losses: Any, lse: Any, ignore_index: int, smoothing: float
+) -> None:
+    _cross_entropy_forward_lines(
+        logits.reshape(-1),
+        target.reshape(-1),
+        weight,
+        losses.reshape(-1),
+        lse.reshape(-1),
+        *logits.shape,
+        ignore_index,
+        smoothing,
+    )
 
 
 @cuda.jit
-def _cross_entropy_forward_cuda_rows(logits, target, losses, lse, n, ignore_index):  # type: ignore[no-untyped-def]
+def _cross_entropy_forward_cuda_lines(logits, target, weight, losses, lse, n, inner, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
     number = logits.dtype.type
     shared = cuda.shared.array(LANES, logits.dtype)
     lane = cuda.threadIdx.x
     row = cuda.blockIdx.x
-    start = row * n
+    start = row // inner * n * inner + row % inner
     highest = number(-math.inf)
     for i in range(lane, n, LANES):
-        highest = max(highest, logits[start + i])
+        highest = max(highest, logits[start + i * inner])
     shared[lane] = highest
     cuda.syncthreads()
     for k in range(LANES):
@@ -430,26 +505,44 @@ def _cross_entropy_forward_cuda_rows(logits, target, losses, lse, n, ignore_inde
     cuda.syncthreads()
     total = number(0)
     for i in range(lane, n, LANES):
-        total += math.exp(logits[start + i] - highest)
+        total += math.exp(logits[start + i * inner] - highest)
     shared[lane] = total
     cuda.syncthreads()
+    total = number(0)
+    for k in range(LANES):
+        total += shared[k]
+    cuda.syncthreads()
+    logarithm = math.log(total)
+    everywhere = number(0)
+    if smoothing > number(0):
+        for i in range(lane, n, LANES):
+            everywhere += weight[i] * (logarithm - (logits[start + i * inner] - highest))
+    shared[lane] = everywhere
+    cuda.syncthreads()
     if lane == 0:
-        total = number(0)
+        everywhere = number(0)
         for k in range(LANES):
-            total += shared[k]
-        logarithm = math.log(total)
+            everywhere += shared[k]
         lse[row] = highest + logarithm
         wanted = target[row]
         if wanted == ignore_index:
             losses[row] = number(0)
         else:
-            losses[row] = logarithm - (logits[start + wanted] - highest)
+            loss = weight[wanted] * (logarithm - (logits[start + wanted * inner] - highest))
+            if smoothing > number(0):
+                loss = (number(1) - smoothing) * loss + smoothing / number(n) * everywhere
+            losses[row] = loss
 
 
-def _cross_entropy_forward_cuda(logits: Any, target: Any, losses: Any, lse: Any, ignore_index: int) -> None:
-    rows, n = logits.shape
-    if rows:
-        _cross_entropy_forward_cuda_rows[rows, LANES](logits.reshape(-1), target, losses, lse, n, ignore_index)
+def _cross_entropy_forward_cuda(
+    logits: Any, target: Any, weight: Any, losses: Any, lse: Any, ignore_index: int, smoothing: float
+) -> None:
+    outer, n, inner = logits.shape
+    if outer * inner:
+        flat = [array.reshape(-1) for array in (logits, target, weight, losses, lse)]
+        _cross_entropy_forward_cuda_lines[outer * inner, LANES](
+            *flat, n, inner, ignore_index, logits.dtype.type(smoothing)
+        )
 
 
 cross_entropy_forward = Kernel(
@@ -460,77 +553,150 @@ cross_entropy_forward = Kernel(
 )
 
 
-def cross_entropy_backward_reference(logits, target, lse, scale, dlogits, ignore_index):  # type: ignore[no-untyped-def]
-    for i in range(len(target)):
-        row = logits[i].astype(np.float64)
+def cross_entropy_backward_reference(logits, target, weight, lse, scale, dlogits, ignore_index, smoothing):  # type: ignore[no-untyped-def]
+    for o, j in np.ndindex(target.shape):
+        row, t = logits[o, :, j].astype(np.float64), target[o, j]
+        if t == ignore_index:
+            dlogits[o, :, j] = 0
+            continue
         with np.errstate(invalid="ignore"):
             softmax = np.exp(row - row.max())
             softmax /= softmax.sum()
-        softmax[target[i] if target[i] != ignore_index else 0] -= 1
-        dlogits[i] = 0 if target[i] == ignore_index else scale[i] * softmax
+        q = smoothing / len(row) * weight.astype(np.float64)
+        q[t] += (1 - smoothing) * weight[t]
+        dlogits[o, :, j] = scale[o, j] * (q.sum() * softmax - q)
+
+
+@jit
+def _cross_entropy_backward_row(logits, start, n, wanted, weight, lse, scale, dlogits, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
+    """One contiguous row; ``mass`` is what smoothing adds to the sum of q, and ``lse`` and ``scale`` are the row's."""
+    number = logits.dtype.type
+    if wanted == ignore_index:
+        for i in range(start, start + n):
+            write(dlogits, i, number(0))
+        return
+    total = number(0)
+    for i in range(start, start + n):
+        e = exp_(read(logits, i) - lse)
+        total += e
+        write(dlogits, i, e)
+    sharp = (number(1) - smoothing) * weight[wanted]
+    factor = scale * (sharp + mass) / total  # total is 1, but for the rounding of lse, which large logits would feel
+    if smoothing > 0:
+        everywhere = scale * smoothing / number(n)
+        for i in range(n):
+            write(dlogits, start + i, reread(dlogits, start + i) * factor - everywhere * read(weight, i))
+    else:
+        for i in range(start, start + n):
+            write(dlogits, i, reread(dlogits, i) * factor)
+    dlogits[start + wanted] -= scale * sharp
+
+
+@jit
+def _cross_entropy_backward_columns(logits, start, n, stride, width, target, weight, lse, scale, dlogits, place, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
+    number = logits.dtype.type
+    shift, total = np.empty(width, logits.dtype), np.zeros(width, logits.dtype)
+    for j in range(width):
+        write(shift, j, read(lse, place + j))
+    for i in range(n):
+        at = start + i * stride
+        for j in range(width):
+            e = exp_(read(logits, at + j) - reread(shift, j))
+            write(total, j, reread(total, j) + e)
+            write(dlogits, at + j, e)
+    factor, everywhere = np.zeros(width, logits.dtype), np.zeros(width, logits.dtype)
+    for j in range(width):
+        wanted = target[place + j]
+        if wanted != ignore_index:
+            factor[j] = scale[place + j] * ((number(1) - smoothing) * weight[wanted] + mass) / total[j]
+            everywhere[j] = scale[place + j] * smoothing / number(n)
+    for i in range(n):
+        at = start + i * stride
+        w = weight[i]
+        for j in range(width):
+            e = reread(dlogits, at + j) * reread(factor, j)
+            write(dlogits, at + j, e - w * reread(everywhere, j))
+    for j in range(width):
+        wanted = target[place + j]
+        if wanted != ignore_index:
+            dlogits[start + wanted * stride + j] -= scale[place + j] * ((number(1) - smoothing) * weight[wanted])
+        else:  # also where the logits are not finite
+            for i in range(n):
+                dlogits[start + i * stride + j] = 0
 
 
 @jit(parallel=True)
-def _cross_entropy_backward_rows(logits, target, lse, scale, dlogits, n, ignore_index):  # type: ignore[no-untyped-def]
+def _cross_entropy_backward_lines(logits, target, weight, lse, scale, dlogits, outer, n, inner, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
     threads = limit_threads(2 * logits.size)
-    for row in prange(target.size):
-        start = np.int64(row) * n
-        wanted = target[row]
-        if wanted == ignore_index:
-            for i in range(start, start + n):
-                write(dlogits, i, dlogits.dtype.type(0))
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    number = logits.dtype.type
+    share, more = number(smoothing), number(mass)
+    for task in prange(outer * blocks):
+        o = np.int64(task) // blocks
+        first = np.int64(task) % blocks * COLUMNS
+        if inner == 1:
+            _cross_entropy_backward_row(
+                logits, o * n, n, target[o], weight, lse[o], scale[o], dlogits, ignore_index, share, more
+            )
         else:
-            total = logits.dtype.type(0)
-            shift = lse[row]
-            for i in range(start, start + n):
-                e = exp_(read(logits, i) - shift)
-                total += e
-                write(dlogits, i, e)
-            factor = scale[row] / total  # total is 1, but for the rounding of lse, which large logits would feel
-            for i in range(start, start + n):
-                write(dlogits, i, reread(dlogits, i) * factor)
-            dlogits[start + wanted] -= scale[row]
+            start, width = o * n * inner + first, min(COLUMNS, inner - first)
+            place = o * inner + first
+            _cross_entropy_backward_columns(
+                logits, start, n, inner, width, target, weight, lse, scale, dlogits, place, ignore_index, share, more
+            )
     restore_threads(threads)
 
 
 def _cross_entropy_backward_cpu(
-    logits: Any, target: Any, lse: Any, scale: Any, dlogits: Any, ignore_index: int
+    logits: Any, target: Any, weight: Any, lse: Any, scale: Any, dlogits: Any, ignore_index: int, smoothing: float
 ) -> None:
-    n = logits.shape[1]
-    _cross_entropy_backward_rows(logits.reshape(-1), target, lse, scale, dlogits.reshape(-1), n, ignore_index)
+    mass = smoothing / weight.size * float(weight.sum(dtype=np.float64)) if smoothing else 0.0
+    flat = [array.reshape(-1) for array in (logits, target, weight, lse, scale, dlogits)]
+    _cross_entropy_backward_lines(*flat, *logits.shape, ignore_index, smoothing, mass)
 
 
 @cuda.jit
-def _cross_entropy_backward_cuda_rows(logits, target, lse, scale, dlogits, n, ignore_index):  # type: ignore[no-untyped-def]
+def _cross_entropy_backward_cuda_lines(logits, target, weight, lse, scale, dlogits, n, inner, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
     number = logits.dtype.type
     shared = cuda.shared.array(LANES, logits.dtype)
+    masses = cuda.shared.array(LANES, logits.dtype)
     lane = cuda.threadIdx.x
     row = cuda.blockIdx.x
-    start = row * n
+    start = row // inner * n * inner + row % inner
     total = number(0)
+    mass = number(0)
     for i in range(lane, n, LANES):
-        total += math.exp(logits[start + i] - lse[row])
+        total += math.exp(logits[start + i * inner] - lse[row])
+        mass += weight[i]
     shared[lane] = total
+    masses[lane] = mass
     cuda.syncthreads()
     total = number(0)
+    mass = number(0)
     for k in range(LANES):
         total += shared[k]
+        mass += masses[k]
+    share = smoothing / number(n)
     wanted = target[row]
-    for i in range(lane, n, LANES):
-        if wanted == ignore_index:
-            dlogits[start + i] = number(0)
-        else:
-            softmax = math.exp(logits[start + i] - lse[row]) / total
-            dlogits[start + i] = scale[row] * (softmax - number(i == wanted))
+    if wanted == ignore_index:
+        for i in range(lane, n, LANES):
+            dlogits[start + i * inner] = number(0)
+    else:
+        sharp = (number(1) - smoothing) * weight[wanted]
+        for i in range(lane, n, LANES):
+            softmax = math.exp(logits[start + i * inner] - lse[row]) / total
+            q = share * weight[i] + sharp * number(i == wanted)
+            dlogits[start + i * inner] = scale[row] * ((sharp + share * mass) * softmax - q)
 
 
 def _cross_entropy_backward_cuda(
-    logits: Any, target: Any, lse: Any, scale: Any, dlogits: Any, ignore_index: int
+    logits: Any, target: Any, weight: Any, lse: Any, scale: Any, dlogits: Any, ignore_index: int, smoothing: float
 ) -> None:
-    rows, n = logits.shape
-    if rows:
-        _cross_entropy_backward_cuda_rows[rows, LANES](
-            logits.reshape(-1), target, lse, scale, dlogits.reshape(-1), n, ignore_index
+    outer, n, inner = logits.shape
+    if outer * inner:
+        flat = [array.reshape(-1) for array in (logits, target, weight, lse, scale, dlogits)]
+        _cross_entropy_backward_cuda_lines[outer * inner, LANES](
+            *flat, n, inner, ignore_index, logits.dtype.type(smoothing)
         )
 
 
@@ -547,6 +713,12 @@ CUDA_KERNELS = (
     (_softmax_backward_cuda, f"void({_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64)"),
     (_log_softmax_forward_cuda, f"void({_FLOATS}, {_FLOATS}, int64, int64)"),
     (_log_softmax_backward_cuda, f"void({_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64)"),
-    (_cross_entropy_forward_cuda_rows, f"void({_FLOATS}, int64[::1], {_FLOATS}, {_FLOATS}, int64, int64)"),
-    (_cross_entropy_backward_cuda_rows, f"void({_FLOATS}, int64[::1], {_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64)"),
+    (
+        _cross_entropy_forward_cuda_lines,
+        f"void({_FLOATS}, int64[::1], {_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64, int64, float32)",
+    ),
+    (
+        _cross_entropy_backward_cuda_lines,
+        f"void({_FLOATS}, int64[::1], {_FLOATS}, {_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64, int64, float32)",
+    ),
 )

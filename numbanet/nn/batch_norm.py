@@ -77,15 +77,17 @@ class _BatchNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input(input)
         momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
+        counts = self.training and self.track_running_stats and self.num_batches_tracked is not None
+        if counts and self.momentum is None:
+            momentum = 1.0 / (float(self.num_batches_tracked) + 1)
         mean, var = self.running_mean, self.running_var
         use_batch = self.training or (mean is None and var is None)
         if self.training and not self.track_running_stats:
             mean = var = None
-        return batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        if counts:
+            self.num_batches_tracked.add_(1)
+        return y
 
     def extra_repr(self) -> str:
         return (

@@ -1,6 +1,9 @@
 """Initialisation of weights, as ``torch.nn.init``: each function fills its tensor in place and returns it.
 
-Notation: weight (O, I, KH, KW) or (O, I), I counted per group; fan_in = I KH KW, fan_out = O KH KW.
+Notation: weight (O, I, KH, KW) or (O, I). fan_in = I KH KW is how many inputs an output is summed from, fan_out = O KH KW how many
+outputs an input goes to. In a convolution of G groups the weight's I is the number of channels of one group already, so that fan_in
+is right; but an input meets only the O / G outputs of its own group, and PyTorch's fan_out counts all O. The functions here count
+as PyTorch does unless told the number of groups: ``kaiming_normal_(conv.weight, mode="fan_out", groups=conv.groups)``.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from numbanet.random import Generator, default_generator
 from numbanet.tensor import Tensor, from_numpy
 
 __all__ = [
+    "calculate_fan_in_and_fan_out",
     "calculate_gain",
     "constant_",
     "dirac_",
@@ -69,23 +73,39 @@ def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
 
 
 def _numpy(generator: Generator | None) -> np.random.Generator:
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a numbanet.Generator, got {type(generator).__name__}")
     return (generator or default_generator).numpy_generator()
 
 
-def _draw_dtype(tensor: Tensor) -> Any:
+def _draw_dtype(name: str, tensor: Tensor) -> Any:
+    if tensor.dtype.kind != "f":
+        raise NotImplementedError(f"{name}: random numbers are for floating tensors, got {tensor.dtype}")
     return np.float64 if tensor.dtype == np.float64 else np.float32
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill with numbers uniform in [a, b)."""
-    dtype = _draw_dtype(tensor)
+    """Fill with numbers uniform in [a, b).
+
+    Raises:
+        RuntimeError: for a > b.
+    """
+    if a > b:
+        raise RuntimeError(f"uniform_: expected a <= b, got a={a}, b={b}")
+    dtype = _draw_dtype("uniform_", tensor)
     values = _numpy(generator).random(tuple(tensor.shape), dtype=dtype)
     return _fill(tensor, np.asarray(values * dtype(b - a) + dtype(a)))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill with normally distributed numbers."""
-    dtype = _draw_dtype(tensor)
+    """Fill with normally distributed numbers.
+
+    Raises:
+        RuntimeError: for std < 0.
+    """
+    if not std >= 0:
+        raise RuntimeError(f"normal_: expected std >= 0, got std={std}")
+    dtype = _draw_dtype("normal_", tensor)
     values = _numpy(generator).standard_normal(tuple(tensor.shape), dtype=dtype)
     return _fill(tensor, np.asarray(values * dtype(std) + dtype(mean)))
 
@@ -101,6 +121,9 @@ def trunc_normal_(
     """Fill with normally distributed numbers, those outside [a, b] drawn again."""
     if a >= b:
         raise ValueError(f"trunc_normal_: expected a < b, got a={a}, b={b}")
+    if not std > 0:
+        raise ValueError(f"trunc_normal_: expected std > 0, got std={std}")
+    _draw_dtype("trunc_normal_", tensor)
     low, high = (a - mean) / std, (b - mean) / std
     source = _numpy(generator)
     if low > 4 or high < -4:  # almost nothing would be accepted: draw in the tail by its exponential envelope
@@ -163,6 +186,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     shape = tuple(tensor.shape)
     if len(shape) not in (3, 4, 5):
         raise ValueError(f"dirac_: only tensors with 3, 4, or 5 dimensions are supported, got shape {shape}")
+    if groups < 1:
+        raise ValueError(f"dirac_: groups must be at least 1, got {groups}")
     if shape[0] % groups:
         raise ValueError(f"dirac_: dim 0 must be divisible by groups={groups}, got shape {shape}")
     values = np.zeros(shape, tensor.dtype)
@@ -174,34 +199,66 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return _fill(tensor, values)
 
 
-def _fans(name: str, tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (O, I, ...)."""
+def calculate_fan_in_and_fan_out(tensor: Tensor, groups: int = 1) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (O, I, ...): how many inputs an output has, and how many outputs an input.
+
+    Args:
+        tensor: the weight.
+        groups: of the convolution that the weight belongs to; with 1, PyTorch's counts, see the module's docstring.
+
+    Raises:
+        ValueError: for fewer than 2 dimensions, or groups that do not divide O.
+    """
+    return _fans("calculate_fan_in_and_fan_out", tensor, groups)
+
+
+_calculate_fan_in_and_fan_out = calculate_fan_in_and_fan_out  # the name that PyTorch's users know
+
+
+def _fans(name: str, tensor: Tensor, groups: int) -> tuple[int, int]:
     shape = tuple(tensor.shape)
     if len(shape) < 2:
         raise ValueError(f"{name}: fan in and fan out need a tensor with 2 or more dimensions, got shape {shape}")
+    if groups < 1 or shape[0] % groups:
+        raise ValueError(f"{name}: groups must divide the {shape[0]} outputs of shape {shape}, got groups={groups}")
     field = prod(shape[2:])
-    return shape[1] * field, shape[0] * field
+    return shape[1] * field, shape[0] // groups * field
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+def _xavier_std(name: str, tensor: Tensor, gain: float, groups: int) -> float:
+    fans = sum(_fans(name, tensor, groups))
+    if fans == 0:
+        raise ZeroDivisionError(f"{name}: fan in and fan out are 0 for shape {tuple(tensor.shape)}")
+    return gain * math.sqrt(2.0 / fans)
+
+
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None, *, groups: int = 1
+) -> Tensor:
     """Fill from U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)).
+
+    Args:
+        tensor: shape (O, I, ...).
+        gain: see ``calculate_gain``.
+        generator: where the numbers come from.
+        groups: of a grouped convolution, see ``calculate_fan_in_and_fan_out``.
 
     Reference: X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks"
     (2010), equation 16.
     """
-    bound = math.sqrt(3.0) * gain * math.sqrt(2.0 / sum(_fans("xavier_uniform_", tensor)))
+    bound = math.sqrt(3.0) * _xavier_std("xavier_uniform_", tensor, gain, groups)
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill from N(0, std^2), std = gain * sqrt(2 / (fan_in + fan_out)). Reference as ``xavier_uniform_``."""
-    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))), generator)
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None, *, groups: int = 1) -> Tensor:
+    """Fill from N(0, std^2), std = gain * sqrt(2 / (fan_in + fan_out)). Arguments and reference as ``xavier_uniform_``."""
+    return normal_(tensor, 0.0, _xavier_std("xavier_normal_", tensor, gain, groups), generator)
 
 
-def _kaiming_std(name: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    if mode.lower() not in ("fan_in", "fan_out"):
+def _kaiming_std(name: str, tensor: Tensor, a: float, mode: str, nonlinearity: str, groups: int) -> float:
+    if not isinstance(mode, str) or mode.lower() not in ("fan_in", "fan_out"):
         raise ValueError(f"{name}: mode {mode!r} is not supported, use 'fan_in' or 'fan_out'")
-    fan = _fans(name, tensor)[0 if mode.lower() == "fan_in" else 1]
+    fan = _fans(name, tensor, groups)[0 if mode.lower() == "fan_in" else 1]
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
@@ -211,6 +268,8 @@ def kaiming_uniform_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
+    *,
+    groups: int = 1,
 ) -> Tensor:
     """Fill from U(-b, b), b = gain * sqrt(3 / fan).
 
@@ -220,13 +279,14 @@ def kaiming_uniform_(
         mode: "fan_in" keeps the variance forward, "fan_out" backward.
         nonlinearity: what follows: "relu" or "leaky_relu".
         generator: where the numbers come from.
+        groups: of a grouped convolution, see ``calculate_fan_in_and_fan_out``.
 
     Reference: K. He et al., "Delving deep into rectifiers" (2015), section 2.2.
     """
     if 0 in tensor.shape:
         warnings.warn("kaiming_uniform_: initializing zero-element tensors is a no-op", stacklevel=2)
         return tensor
-    bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
+    bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity, groups)
     return uniform_(tensor, -bound, bound, generator)
 
 
@@ -236,12 +296,14 @@ def kaiming_normal_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
+    *,
+    groups: int = 1,
 ) -> Tensor:
     """Fill from N(0, std^2), std = gain / sqrt(fan). Arguments and reference as ``kaiming_uniform_``."""
     if 0 in tensor.shape:
         warnings.warn("kaiming_normal_: initializing zero-element tensors is a no-op", stacklevel=2)
         return tensor
-    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), generator)
+    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity, groups), generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
@@ -255,6 +317,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
         )
     if tensor.numel() == 0:
         return tensor
+    _draw_dtype("orthogonal_", tensor)
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     normal = _numpy(generator).standard_normal((max(rows, columns), min(rows, columns)))
@@ -271,6 +334,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     """
     if tensor.ndim != 2:
         raise ValueError(f"sparse_: only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
+    _draw_dtype("sparse_", tensor)
     rows, columns = tensor.shape
     source = _numpy(generator)
     values = source.standard_normal((rows, columns)) * std

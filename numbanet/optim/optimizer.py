@@ -1,6 +1,6 @@
-"""Optimizer: parameter groups, state and its saving; the subclasses hold the update of one parameter.
+"""Optimizer: parameter groups, state and its saving; Elementwise: what the update rules of ``kernels/update.py`` share.
 
-A step is one kernel per parameter, which reads and writes each number once; see ``kernels/update.py``.
+A step reads and writes each number once, and on the CPU all parameters of a group are one launch.
 """
 
 from __future__ import annotations
@@ -9,20 +9,29 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from operator import is_
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from numbanet import devices
 from numbanet.autograd import RemovableHandle, enable_grad, no_grad
 from numbanet.devices import Array
+from numbanet.kernels.update import Step, Table, address
 from numbanet.tensor import Tensor, wrap
+
+# What schedules note in a group, besides its options.
+_SCHEDULED = frozenset({"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"})
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_NUMBERS = frozenset({"step", "eta", "mu", "mu_product"})  # states that are plain numbers
+_Entry = tuple[Tensor, Array, Array]  # a parameter, its values and its gradient, both C-contiguous
 
 
 class Optimizer:
     """Base of the optimisers, as ``torch.optim.Optimizer``.
 
-    A subclass gives its default options and defines ``update(parameter, values, gradient, state, group)``.
+    A subclass gives its default options and defines ``update(parameter, values, gradient, state, options)``.
 
     Args:
         params: tensors to optimise, or (name, tensor) pairs, or dicts that each describe a group: its ``"params"`` and the
@@ -82,8 +91,8 @@ class Optimizer:
         if not isinstance(param_group, dict):
             raise TypeError(f"a parameter group must be a dict, got {type(param_group).__name__}")
         if "params" not in param_group:
-            raise ValueError(f"a parameter group needs the key 'params', got {sorted(param_group)}")
-        unknown = set(param_group) - set(self.defaults) - {"params", "param_names", "initial_lr"}
+            raise KeyError(f"a parameter group needs the key 'params', got {sorted(param_group)}")
+        unknown = set(param_group) - set(self.defaults) - {"params", "param_names"} - _SCHEDULED
         if unknown:
             raise ValueError(
                 f"{type(self).__name__} has no option {', '.join(sorted(map(repr, unknown)))}; its options are "
@@ -119,8 +128,19 @@ class Optimizer:
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse options that make no sense; subclasses add theirs."""
-        if not float(group.get("lr", 0)) >= 0:
-            raise ValueError(f"Invalid learning rate: {group['lr']}")
+        lr = group.get("lr", 0)
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
+        elif not isinstance(lr, int | float | np.number | Tensor):
+            raise TypeError(f"{type(self).__name__}: lr must be a number, got {lr!r}")
+        if not float(lr) >= 0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if group.get("differentiable"):
+            raise NotImplementedError(
+                f"{type(self).__name__}: steps cannot be differentiated, differentiable must be False"
+            )
+        if group.get("fused") and group.get("foreach"):
+            raise RuntimeError(f"{type(self).__name__}: `fused` and `foreach` cannot be `True` together.")
 
     # ------------------------------------------------------------------ stepping
 
@@ -155,35 +175,50 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        state = self.state
-        for group in self.param_groups:
-            options = self.prepare(group)
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                array, slope = parameter._array, gradient._array
-                if array.shape != slope.shape:
-                    raise RuntimeError(
-                        f"{type(self).__name__}: a parameter of shape {tuple(array.shape)} has a gradient of shape "
-                        f"{tuple(slope.shape)}"
-                    )
-                if array.size == 0:
-                    continue
-                if not devices.is_contiguous(slope):
-                    slope = devices.contiguous(slope)
-                if devices.is_contiguous(array):
-                    self.update(parameter, array.reshape(-1), slope.reshape(-1), state[parameter], options)
-                    parameter._count_change()
-                else:
-                    values = devices.copy(array)
-                    self.update(parameter, values.reshape(-1), slope.reshape(-1), state[parameter], options)
-                    with no_grad():
-                        parameter.copy_(wrap(values))
+        for number, group in enumerate(self.param_groups):
+            self._step_group(number, group)
         self._step_count += 1
         for hook in self._after:
             hook(self, (closure,), {})
         return loss
+
+    def _step_group(self, number: int, group: dict[str, Any]) -> None:
+        """Change the parameters of group ``number``."""
+        options = self.prepare(group)
+        for parameter, array, slope in self._entries(group):
+            self.update(parameter, array.reshape(-1), slope.reshape(-1), self.state[parameter], options)
+            self._put(parameter, array)
+
+    def _entries(self, group: dict[str, Any]) -> list[_Entry]:
+        """The parameters that have a gradient. Values are the parameter's own, or a copy where those are not contiguous."""
+        found = []
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            array, slope = parameter._array, gradient._array
+            if array.shape != slope.shape:
+                raise RuntimeError(
+                    f"{type(self).__name__}: a parameter of shape {tuple(array.shape)} has a gradient of shape "
+                    f"{tuple(slope.shape)}"
+                )
+            if array.dtype != slope.dtype or type(array) is not type(slope):
+                raise RuntimeError(
+                    f"{type(self).__name__}: a parameter of shape {tuple(array.shape)}, dtype {array.dtype} on "
+                    f"{parameter.device} has a gradient of dtype {slope.dtype} on {gradient.device}"
+                )
+            if array.size:
+                values = array if devices.is_contiguous(array) else devices.copy(array)
+                found.append((parameter, values, slope if devices.is_contiguous(slope) else devices.contiguous(slope)))
+        return found
+
+    def _put(self, parameter: Tensor, values: Array) -> None:
+        """The parameter's values, as ``_entries`` gave them, have changed."""
+        if values is parameter._array:
+            parameter._count_change()
+        else:
+            with no_grad():
+                parameter.copy_(wrap(values))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: set them to None, or to zeros in place."""
@@ -215,7 +250,7 @@ class Optimizer:
             for parameter in group["params"]:
                 numbers.setdefault(id(parameter), len(numbers))
             groups.append(
-                {k: v for k, v in group.items() if k != "params"}
+                {k: v for k, v in group.items() if k != "params" and not (k == "l1_decay" and v == 0)}
                 | {"params": [numbers[id(p)] for p in group["params"]]}
             )
         state = {numbers[id(p)]: dict(values) for p, values in self.state.items() if id(p) in numbers and values}
@@ -225,10 +260,11 @@ class Optimizer:
         """Take over a state that ``state_dict`` gave (PyTorch's own, with tensors converted, will do); copies it.
 
         Raises:
+            KeyError: where it is no such state.
             ValueError: where it does not fit this optimiser's groups or parameters.
         """
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError("load_state_dict: expected a dict with the keys 'state' and 'param_groups'")
+            raise KeyError("load_state_dict: expected a dict with the keys 'state' and 'param_groups'")
         saved_groups = state_dict["param_groups"]
         if len(saved_groups) != len(self.param_groups):
             raise ValueError(
@@ -251,7 +287,8 @@ class Optimizer:
         groups = [
             {
                 **group,
-                **deepcopy({k: v for k, v in saved.items() if k != "params" and (k in group or k == "initial_lr")}),
+                **({"l1_decay": 0} if "l1_decay" in group else {}),  # left out where it is 0
+                **deepcopy({k: v for k, v in saved.items() if k != "params" and (k in group or k in _SCHEDULED)}),
             }
             for group, saved in zip(self.param_groups, saved_groups, strict=True)
         ]
@@ -267,8 +304,10 @@ class Optimizer:
         for key, value in values.items():
             if isinstance(value, np.ndarray):
                 value = wrap(value)
-            if isinstance(value, Tensor) and value.numel() == 1 and key == "step":  # PyTorch keeps it as a tensor
-                value = int(value.item())
+            if isinstance(value, Tensor) and key in _NUMBERS:  # PyTorch keeps them as tensors
+                value = value.item()
+            if key == "step":
+                value = int(value)
             if isinstance(value, Tensor):
                 if tuple(value.shape) != tuple(parameter.shape):
                     raise ValueError(
@@ -289,16 +328,122 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-_absent: dict[np.dtype, Array] = {}
+class Elementwise(Optimizer):
+    """Base of the optimisers whose rule is a ``Step`` of ``kernels/update.py``.
+
+    A subclass defines ``rule``, ``begin`` and, where a step depends on more than the group, ``options``. Options that speak
+    of how PyTorch computes (foreach, fused, capturable) are accepted and change nothing.
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        # For each (group, dtype): sizes, table, the arrays whose addresses stand in it, and the gradients: weakly, for their
+        # memory is to be free for the next backward pass.
+        self._tables: dict[tuple[int, np.dtype], tuple[list[int], Table, list[Array], list[ref[Array]]]] = {}
+        super().__init__(params, defaults)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": {}}  # a copy's arrays lie elsewhere
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        in_range("weight_decay value", float(group.get("weight_decay", 0)))
+        in_range("l1_decay value", float(group.get("l1_decay", 0)))
+
+    def rule(self, group: dict[str, Any]) -> tuple[Step, tuple[str, ...]]:
+        """The kernel of a group, and the names of its state arrays."""
+        raise NotImplementedError(f"{type(self).__name__} must define rule")
+
+    def begin(self, parameter: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Put into ``state`` what is missing there before a step."""
+
+    def options(self, prepared: Any, state: dict[str, Any]) -> tuple[Any, ...]:
+        """The kernel's options for one parameter, from what ``prepare`` made of its group; counts the step."""
+        return prepared
+
+    def _step_group(self, number: int, group: dict[str, Any]) -> None:
+        entries = self._entries(group)
+        if not entries:
+            return
+        step, names = self.rule(group)
+        prepared = self.prepare(group)
+        arrays = [[values] for _, values, _ in entries]  # the parameter's and the states'
+        options = [prepared] * len(entries)
+        if names:
+            for i, (parameter, _, _) in enumerate(entries):
+                state = self.state[parameter]
+                self.begin(parameter, state, group)
+                arrays[i] += [state[name]._array for name in names]
+                options[i] = self.options(prepared, state)
+        if all([type(values) is np.ndarray for _, values, _ in entries]):
+            kinds = [values.dtype for _, values, _ in entries]
+            if kinds.count(kinds[0]) == len(kinds):
+                self._run((number, kinds[0]), step, entries, arrays, options)
+            else:
+                for dtype in set(kinds):
+                    mine = [i for i, kind in enumerate(kinds) if kind == dtype]
+                    self._run(
+                        (number, dtype),
+                        step,
+                        [entries[i] for i in mine],
+                        [arrays[i] for i in mine],
+                        [options[i] for i in mine],
+                    )
+        else:
+            for (_, _, slope), held, numbers in zip(entries, arrays, options, strict=True):
+                step(slope.reshape(-1), *[array.reshape(-1) for array in held], *numbers)
+        for parameter, values, _ in entries:
+            self._put(parameter, values)
+
+    def _run(
+        self,
+        key: tuple[int, np.dtype],
+        step: Step,
+        entries: list[_Entry],
+        arrays: list[list[Array]],
+        options: list[tuple[Any, ...]],
+    ) -> None:
+        """Launch the kernel over entries that lie on the CPU and have one dtype, ``key``'s."""
+        if key[1] not in _FLOATS:
+            raise TypeError(f"{type(self).__name__}: parameters must be float32 or float64, got {key[1]}")
+        table = self._table(key, step, arrays, [slope for _, _, slope in entries])
+        sets: dict[tuple[Any, ...], int] = {}
+        table.rows[:, 0] = [sets.setdefault(chosen, len(sets)) for chosen in options]
+        numbers = np.array([step.numbers(*chosen) for chosen in sets], key[1])
+        if len({id(parameter) for parameter, _, _ in entries}) == len(entries):
+            step.run(table, numbers)
+        else:  # a parameter that stands there twice is changed twice, one time after the other
+            for row, held in zip(table.rows, arrays, strict=True):
+                alone = Table([held[0].size], len(held) + 1)
+                alone.rows[0] = row
+                step.run(alone, numbers)
+
+    def _table(self, key: tuple[int, np.dtype], step: Step, arrays: list[list[Array]], gradients: list[Array]) -> Table:
+        """The table of these arrays' addresses; that of the step before as far as nothing has moved."""
+        flat = [array for held in arrays for array in held]
+        sizes, table, known, slopes = self._tables.get(key, ([], None, [], []))
+        if table is None or not _same(flat, known):
+            wanted = [held[0].size for held in arrays]
+            for held in arrays:
+                for array in held:
+                    if array.size != held[0].size or array.dtype != key[1] or not devices.is_contiguous(array):
+                        raise RuntimeError(
+                            f"{type(self).__name__}: a state of shape {array.shape} and dtype {array.dtype} does not fit "
+                            f"its parameter of shape {held[0].shape} and dtype {key[1]}"
+                        )
+            if table is None or wanted != sizes or table.rows.shape[1] != 3 + step.states:
+                table, slopes = Table(wanted, 2 + step.states), []
+            table.rows[:, 2:] = [[address(array) for array in held] for held in arrays]
+            sizes = wanted
+        if not _same(gradients, [reference() for reference in slopes]):
+            table.rows[:, 1] = [address(slope) for slope in gradients]
+            slopes = [ref(slope) for slope in gradients]
+        self._tables[key] = sizes, table, flat, slopes
+        return table
 
 
-def no_array(values: Array) -> Array:
-    """The empty array that stands in a kernel's arguments for a buffer that is not used."""
-    if type(values) is np.ndarray:
-        return values[:0]
-    if values.dtype not in _absent:
-        _absent[values.dtype] = devices.empty((0,), values.dtype, devices.device_of(values))
-    return _absent[values.dtype]
+def _same(some: list[Any], others: list[Any]) -> bool:
+    """Whether two lists hold the very same objects."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def zeros_like_parameter(parameter: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """PyTorch's ``utils`` names."""
 
-from numbanet.utils import data
+from numbanet.utils import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

@@ -1,4 +1,4 @@
-"""conv2d: option combinations against PyTorch and finite differences, second derivatives, errors."""
+"""Convolutions and their transposes: option combinations against PyTorch and finite differences, second derivatives, errors."""
 
 import itertools
 
@@ -134,3 +134,137 @@ def test_conv2d_gradients_of_a_shared_weight_add_up():
         [x, w],
         atol=1e-4,
     )
+
+
+# ---------------------------------------------------------------------------------------------- conv1d and transposed
+
+
+def torchs(name: str, **options):
+    return None if torch is None else lambda *a: getattr(torch.nn.functional, name)(*a, **options)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_conv1d_crosses_stride_dilation_padding_and_kernel(groups):
+    crossed = itertools.product([1, 2, (3,)], [1, 2], [0, 1, (2,), "same", "valid"], [1, 2, 3])
+    for index, (stride, dilation, padding, kernel) in enumerate(crossed):
+        if padding == "same" and stride != 1:
+            continue
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        batch = (2,) if index % 5 else ()
+        bias = [draw(8)] if index % 2 else []
+        check_op(
+            lambda *a, o=options: F.conv1d(*a, **o),
+            torchs("conv1d", **options),
+            [draw(*batch, 4, 13), draw(8, 4 // groups, kernel), *bias],
+            atol=1e-4,
+            numeric=index % 4 == 0,
+        )
+
+
+TRANSPOSED = list(
+    itertools.product([1, 2, 4], [1, 2, (2, 3)], [1, 2, (1, 2)], [0, 1, (2, 1)], [1, 3, (3, 2)], [0, 1, (0, 1)])
+)
+
+
+def two(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def fits(size, stride, dilation, padding, kernel, extra):
+    """Whether PyTorch takes the combination, and its output is not empty."""
+    axes = list(zip(size, *map(two, (stride, dilation, padding, kernel, extra)), strict=True))
+    return all(e < max(s, d) and (n - 1) * s - 2 * p + d * (k - 1) + e >= 0 for n, s, d, p, k, e in axes)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_conv_transpose2d_crosses_all_options(part):
+    for index, (groups, stride, dilation, padding, kernel, extra) in list(enumerate(TRANSPOSED))[part::4]:
+        if not fits((4, 3), stride, dilation, padding, kernel, extra) or index % 3 == 0:
+            continue
+        options = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "output_padding": extra,
+        }
+        bias = [draw(8)] if index % 2 else []
+        check_op(
+            lambda *a, o=options: F.conv_transpose2d(*a, **o),
+            torchs("conv_transpose2d", **options),
+            [draw(2, 4, 4, 3), draw(4, 8 // groups, *two(kernel)), *bias],
+            atol=1e-4,
+            numeric=index % 5 == 0,
+        )
+
+
+def test_conv_transpose1d_crosses_all_options():
+    crossed = itertools.product([1, 2], [1, 2, (3,)], [1, 2], [0, 1], [1, 2, 3], [0, 1])
+    for index, (groups, stride, dilation, padding, kernel, extra) in enumerate(crossed):
+        if not fits((5, 5), stride if isinstance(stride, int) else stride * 2, dilation, padding, kernel, extra):
+            continue
+        options = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "output_padding": extra,
+        }
+        batch = (2,) if index % 3 else ()
+        bias = [draw(6)] if index % 2 else []
+        check_op(
+            lambda *a, o=options: F.conv_transpose1d(*a, **o),
+            torchs("conv_transpose1d", **options),
+            [draw(*batch, 4, 5), draw(4, 6 // groups, kernel), *bias],
+            atol=1e-4,
+            numeric=index % 4 == 0,
+        )
+
+
+def test_conv_transpose2d_takes_an_image_without_a_batch():
+    arrays = [draw(3, 4, 5), draw(3, 2, 3, 3), draw(2)]
+    check_op(lambda *a: F.conv_transpose2d(*a, stride=2), torchs("conv_transpose2d", stride=2), arrays, atol=1e-4)
+
+
+def test_conv_transpose2d_holds_the_bias_where_nothing_falls():
+    y = F.conv_transpose2d(numbanet.ones(1, 1, 2, 2), numbanet.ones(1, 1, 1, 1), numbanet.full((1,), 5.0), stride=3)
+    expected = np.full((4, 4), 5, np.float32)
+    expected[::3, ::3] = 6
+    assert_close(y[0, 0], expected)
+
+
+def test_conv_transpose2d_is_the_transpose_of_conv2d():
+    """<conv(x), y> = <x, conv_transpose(y)> for one and the same weight."""
+    x, w, y = (numbanet.from_numpy(rng.standard_normal(s)) for s in ((2, 4, 9, 8), (6, 2, 3, 2), (2, 6, 4, 4)))
+    options = {"stride": 2, "padding": (0, 1), "dilation": (1, 2), "groups": 2}
+    across = float((F.conv2d(x, w, **options) * y).sum())
+    back = F.conv_transpose2d(y, w, output_padding=(0, 1), **options)
+    assert tuple(back.shape) == tuple(x.shape)
+    assert abs(across - float((back * x).sum())) < 1e-10 * max(abs(across), 1)
+
+
+@pytest.mark.parametrize("name, shapes", [
+    ("conv_transpose2d", ((1, 2, 3, 3), (2, 3, 2, 3), (1, 3, 6, 7))),
+    ("conv_transpose1d", ((2, 2, 4), (2, 2, 3), (2, 2, 9))),
+    ("conv1d", ((2, 2, 9), (3, 2, 3), (2, 3, 4))),
+])  # fmt: skip
+def test_the_others_can_be_differentiated_twice(name, shapes):
+    def gradients(x, w, b, dy):
+        y = getattr(F, name)(x, w, b, stride=2)
+        return autograd.grad(y * y, [x, w, b], dy, create_graph=True)
+
+    x, w, dy = [numbanet.tensor(rng.standard_normal(s), requires_grad=True) for s in shapes]
+    b = numbanet.tensor(rng.standard_normal(shapes[2][1]), requires_grad=True)
+    assert autograd.gradcheck(gradients, [x, w, b, dy])
+
+
+@pytest.mark.parametrize(
+    "name, x, w", [("conv1d", (0, 3, 5), (4, 3, 3)), ("conv_transpose2d", (0, 3, 5, 5), (3, 4, 3, 3))]
+)
+def test_an_empty_batch_has_zero_weight_gradients(name, x, w):
+    x, w, b = numbanet.zeros(x), numbanet.from_numpy(draw(*w)).requires_grad_(), numbanet.zeros(4).requires_grad_()
+    y = getattr(F, name)(x, w, b)
+    assert y.shape[0] == 0 and y.shape[1] == 4
+    y.sum().backward()
+    assert (w.grad.numpy() == 0).all() and (b.grad.numpy() == 0).all()

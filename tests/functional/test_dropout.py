@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import numbanet
-import numbanet.nn.functional as F
 from numbanet import autograd
-from tests.checks import assert_close
+from numbanet import functional as F
+from tests.checks import assert_close, check_op, torch
+
+rng = np.random.default_rng(31)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -15,6 +17,90 @@ def test_dropout_zeroes_a_share_and_scales_the_rest(p):
     n = y.size
     assert abs((y == 0).mean() - p) < 5 * np.sqrt(p * (1 - p) / n)
     np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-6)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "name, shape",
+    [("dropout", (3, 4)), ("dropout", ()), ("dropout", (0, 3)), ("alpha_dropout", (3, 4)), ("dropout1d", (3, 4, 5)),
+     ("dropout1d", (4, 5)), ("dropout2d", (2, 3, 4, 5)), ("feature_alpha_dropout", (3, 4)),
+     ("feature_alpha_dropout", (2, 3, 4, 5)), ("dropout2d", (2, 0, 4, 5))],
+)  # fmt: skip
+def test_gradients(name, shape, p, inplace):
+    def seeded(x):
+        numbanet.manual_seed(7)
+        return getattr(F, name)(x * 1.0, p, True, inplace)
+
+    check_op(seeded, None, [np.asarray(rng.standard_normal(shape), np.float32)], numeric=0 not in shape)
+
+
+@pytest.mark.skipif(torch is None, reason="compares with PyTorch")
+@pytest.mark.parametrize("name", ["dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_alpha_dropout"])
+@pytest.mark.parametrize("p, training", [(0.0, True), (1.0, True), (0.4, False)])
+def test_ends_as_pytorch(name, p, training):
+    """Where nothing is left to chance, all values are PyTorch's, NaN and infinity too."""
+    x = rng.standard_normal((2, 3, 4, 5)).astype(np.float32)[:, :, : 1 if name == "dropout1d" else 4]
+    x = x.reshape(2, 3, 5) if name == "dropout1d" else x
+    x.reshape(-1)[:3] = np.nan, np.inf, -np.inf
+    ours = getattr(F, name)(numbanet.from_numpy(x.copy()), p, training)
+    assert_close(ours, getattr(torch.nn.functional, name)(torch.from_numpy(x.copy()), p, training))
+
+
+@pytest.mark.skipif(torch is None, reason="compares with PyTorch")
+@pytest.mark.parametrize("name", ["alpha_dropout", "feature_alpha_dropout"])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_alpha_dropout_has_pytorchs_two_values(name, p):
+    """Ones become one of two numbers, which depend on p."""
+    ours = np.unique(getattr(F, name)(numbanet.ones(40, 50), p, True).numpy())
+    assert_close(ours, np.unique(getattr(torch.nn.functional, name)(torch.ones(40, 50), p, True).numpy()))
+
+
+@pytest.mark.parametrize(
+    "name, spatial", [("dropout1d", (5,)), ("dropout2d", (3, 2)), ("feature_alpha_dropout", (3, 2))]
+)
+def test_whole_channels_are_dropped(name, spatial):
+    y = getattr(F, name)(numbanet.ones(100, 40, *spatial), 0.3, True).numpy().reshape(4000, -1)
+    assert (y == y[:, :1]).all()
+    dropped = y[:, 0] == y.min()
+    assert abs(dropped.mean() - 0.3) < 5 * np.sqrt(0.21 / 4000)
+    assert len(np.unique(y)) == 2
+    per_image = dropped.reshape(100, 40)
+    assert (per_image != per_image[0]).any(axis=1).sum() > 90  # each image for itself
+
+
+def test_an_image_without_a_batch_loses_whole_channels():
+    y = F.dropout1d(numbanet.ones(200, 6), 0.5).numpy()
+    assert (y == y[:, :1]).all() and 0.3 < (y[:, 0] == 0).mean() < 0.7
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "feature_alpha_dropout"])
+def test_alpha_dropout_keeps_mean_and_variance_of_selu(name):
+    x = F.selu(numbanet.randn(500, 400))  # mean 0, variance 1
+    y = getattr(F, name)(x, 0.2, training=True)
+    assert abs(y.mean().item()) < 0.015 and abs(y.var().item() - 1) < 0.03
+    assert abs(F.dropout(x, 0.2).var().item() - 1) > 0.1  # which plain dropout does not
+
+
+def test_dropout2d_warns_of_other_numbers_of_dimensions():
+    for shape in ((2, 3), (2, 3, 4), (1, 2, 3, 4, 5)):
+        with pytest.warns(UserWarning, match="dropout2d: expected input of shape"):
+            assert F.dropout2d(numbanet.ones(*shape), 0.0).shape == shape
+
+
+def test_masks_are_the_same_at_any_number_of_threads():
+    def draw():
+        numbanet.manual_seed(3)
+        x = numbanet.ones(7, 5, 61, 59)
+        return [f(x, 0.4, True).numpy() for f in (F.dropout, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout)]
+
+    many, threads = draw(), numbanet.get_num_threads()
+    numbanet.set_num_threads(1)
+    try:
+        for a, b in zip(many, draw(), strict=True):
+            assert a.tobytes() == b.tobytes()
+    finally:
+        numbanet.set_num_threads(threads)
 
 
 def test_dropout_backward_uses_the_mask_of_forward():
@@ -39,6 +125,7 @@ def test_dropout_outside_training_or_with_p_0_does_nothing():
     x = numbanet.randn(4)
     assert F.dropout(x, 0.5, training=False) is x
     assert F.dropout(x, 0.0) is x
+    assert F.alpha_dropout(x, 0.5) is x and F.feature_alpha_dropout(x, 0.5) is x  # training is False unless given
 
 
 def test_dropout_with_p_1_gives_zeros():
@@ -60,12 +147,13 @@ def test_dropout_in_place():
     assert_close(leaf.grad, z.detach())
 
 
-def test_dropout_can_be_differentiated_twice():
-    x, dy = [numbanet.tensor(np.random.default_rng(0).standard_normal(12), requires_grad=True) for _ in range(2)]
+@pytest.mark.parametrize("name", ["dropout", "alpha_dropout", "feature_alpha_dropout"])
+def test_dropout_can_be_differentiated_twice(name):
+    x, dy = [numbanet.tensor(rng.standard_normal((4, 3)), requires_grad=True) for _ in range(2)]
 
     def gradient(x, dy):
         numbanet.manual_seed(1)
-        return autograd.grad(F.dropout(x, 0.4) ** 2, x, dy, create_graph=True)
+        return autograd.grad(getattr(F, name)(x, 0.4, True) ** 2, x, dy, create_graph=True)
 
     assert autograd.gradcheck(gradient, (x, dy))
 

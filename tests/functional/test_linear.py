@@ -38,7 +38,7 @@ def test_linear_can_be_differentiated_twice():
 SHAPES = [
     ((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)),
     ((5, 2, 3), (5, 3, 4)), ((1, 2, 3), (5, 3, 4)), ((5, 2, 3), (1, 3, 4)), ((6, 1, 2, 3), (5, 3, 4)), ((2, 3), (5, 3, 4)),
-    ((6, 5, 2, 3), (6, 5, 3, 4)), ((6, 1, 2, 3), (1, 5, 3, 4)), ((1, 1, 2, 3), (4, 5, 3, 2)), ((1, 1), (1, 1)), ((2, 2, 2, 3), (3,)),
+    ((2, 1, 4), (1, 2, 4, 3)), ((6, 5, 2, 3), (6, 5, 3, 4)), ((6, 1, 2, 3), (1, 5, 3, 4)), ((1, 1, 2, 3), (4, 5, 3, 2)), ((1, 1), (1, 1)), ((2, 2, 2, 3), (3,)),
 ]  # fmt: skip
 
 
@@ -115,3 +115,22 @@ def test_products_name_what_does_not_fit(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("beta", "alpha"), [(1, 1), (0.5, -2), (0, 1)])
+@pytest.mark.parametrize("name", ["addmm", "addmv", "baddbmm"])
+def test_products_added_to_something(name, beta, alpha):
+    shapes = {"addmm": ((4,), (2, 3), (3, 4)), "addmv": ((), (2, 3), (3,)), "baddbmm": ((2, 1), (5, 2, 3), (5, 3, 4))}[
+        name
+    ]
+    random = np.random.default_rng(0)
+    arrays = [np.asarray(random.standard_normal(shape), np.float32) for shape in shapes]
+    call = lambda library, *t: getattr(library, name)(*t, beta=beta, alpha=alpha)  # noqa: E731
+    check_op(lambda *t: call(numbanet, *t), torch and (lambda *t: call(torch, *t)), arrays)
+
+
+@pytest.mark.parametrize("shapes", [((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 5, 3)), ((), (2, 3))])
+def test_inner(shapes):
+    random = np.random.default_rng(0)
+    arrays = [np.asarray(random.standard_normal(shape), np.float32) for shape in shapes]
+    check_op(lambda *t: numbanet.inner(*t), torch and (lambda *t: torch.inner(*t)), arrays)

@@ -1,11 +1,13 @@
-"""batch_norm against PyTorch and finite differences, running statistics, second derivatives, errors."""
+"""Normalization against PyTorch and finite differences, running statistics, second derivatives, errors."""
+
+from itertools import product
 
 import numpy as np
 import pytest
 
 import numbanet
 import numbanet.nn.functional as F
-from numbanet import autograd
+from numbanet import autograd, nn
 from tests.checks import assert_close, check_op, torch
 
 rng = np.random.default_rng(13)
@@ -104,3 +106,180 @@ def test_batch_norm_names_what_does_not_fit():
         F.batch_norm(numbanet.zeros(3), None, None, training=True)
     with pytest.raises(TypeError, match="batch_norm: argument 'weight' must be a Tensor, not int"):
         F.batch_norm(x, None, None, 1, training=True)
+
+
+def test_batch_norm_of_nothing_gives_nothing():
+    mean, var = numbanet.zeros(3), numbanet.ones(3)
+    x = numbanet.zeros(0, 3, 4, requires_grad=True)
+    y = F.batch_norm(x, mean, var, training=True)
+    y.sum().backward()
+    assert tuple(y.shape) == tuple(x.grad.shape) == (0, 3, 4)
+    assert mean.tolist() == [0, 0, 0] and var.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("layer, shape", [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 2))])
+def test_batch_norm_written_by_hand_is_the_layer(layer, shape):
+    """(X - mean) / sqrt(var + eps) * gamma + beta with public functions on tensors: the same values, the same gradients."""
+    dims = (0,) if len(shape) == 2 else (0, 2, 3)
+    data, dy = numbanet.from_numpy(draw(*shape)), numbanet.from_numpy(draw(*shape))
+
+    def by_hand(x, gamma, beta):
+        mean = x.mean(dim=dims, keepdim=True)
+        var = ((x - mean) ** 2).mean(dim=dims, keepdim=True)
+        return gamma * ((x - mean) / numbanet.sqrt(var + 1e-5)) + beta
+
+    net = layer(3)
+    per_channel = (1, 3) + (1,) * (len(shape) - 2)
+    with numbanet.no_grad():
+        net.weight.copy_(numbanet.tensor([0.5, -1.5, 2.0]))
+        net.bias.copy_(numbanet.tensor([1.0, 0.0, -2.0]))
+    gamma = net.weight.detach().reshape(per_channel).clone().requires_grad_()
+    beta = net.bias.detach().reshape(per_channel).clone().requires_grad_()
+    x, again = data.clone().requires_grad_(), data.clone().requires_grad_()
+    y, z = net(x), by_hand(again, gamma, beta)
+    assert_close(y.detach(), z.detach(), atol=1e-5)
+    y.backward(dy)
+    z.backward(dy)
+    assert_close(x.grad, again.grad, rtol=1e-4, atol=1e-5)
+    assert_close(net.weight.grad, gamma.grad.reshape(3), rtol=1e-4, atol=1e-4)
+    assert_close(net.bias.grad, beta.grad.reshape(3), rtol=1e-4, atol=1e-4)
+
+
+# -------------------------------------------------------------------------------------- groups, rows, instances, windows
+
+
+def library_of(tensor):
+    return F if isinstance(tensor, numbanet.Tensor) else torch.nn.functional
+
+
+def both(name, *args, **options):
+    """(our call, PyTorch's) with further tensors in front of the options."""
+
+    def run(x, *parameters):
+        return getattr(library_of(x), name)(x, *args, *parameters, **options)
+
+    return run, None if torch is None else run
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 6, 5), (2, 6, 3, 4), (1, 6, 1, 1), (2, 6, 2, 2, 2)])
+@pytest.mark.parametrize("groups, affine", list(product([1, 2, 3], [False, True])))
+def test_group_norm(shape, groups, affine):
+    arrays = [draw(*shape)] + ([draw(6), draw(6)] if affine else [])
+    check_op(*both("group_norm", groups, eps=1e-3), arrays, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape, dims", [((4, 5), 1), ((2, 3, 7), 1), ((2, 3, 4, 5), 3), ((6,), 1), ((3, 1, 4), 2)])
+@pytest.mark.parametrize("affine", [0, 1, 2])
+def test_layer_norm(shape, dims, affine):
+    arrays = [draw(*shape), draw(*shape[-dims:]), draw(*shape[-dims:])][: 1 + affine]
+    check_op(*both("layer_norm", shape[-dims:], eps=1e-3), arrays, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape, dims", [((4, 5), 1), ((2, 3, 4, 5), 2), ((6,), 1)])
+@pytest.mark.parametrize("affine, eps", list(product([False, True], [None, 0.1])))
+def test_rms_norm(shape, dims, affine, eps):
+    arrays = [draw(*shape), draw(*shape[-dims:])][: 1 + affine]
+    check_op(*both("rms_norm", shape[-dims:], eps=eps), arrays, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (3, 3, 4, 2), (1, 3, 2, 2, 2)])
+@pytest.mark.parametrize("stats, own, affine", [(s, o, a) for s, o, a in product([0, 1], [0, 1], [0, 1]) if s or o])
+def test_instance_norm(shape, stats, own, affine):
+    running = [draw(3), draw(3) ** 2 + 0.5] if stats else [None, None]
+    after = []
+
+    def run(x, *parameters):
+        library = numbanet if isinstance(x, numbanet.Tensor) else torch
+        dtype = str(x.dtype).removeprefix("torch.")
+        statistics = [None if r is None else library.from_numpy(r.astype(dtype)) for r in running]
+        weight, bias = parameters or (None, None)
+        y = library_of(x).instance_norm(x, *statistics, weight, bias, bool(own), 0.3, 1e-3)
+        if dtype == "float32":
+            after.append([np.asarray(s) for s in statistics if s is not None])
+        return y
+
+    arrays = [draw(*shape)] + ([draw(3), draw(3)] if affine else [])
+    check_op(run, None if torch is None else run, arrays, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(after[0], after[-1], strict=True):  # the last run is PyTorch's
+        assert_close(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 5), (2, 7, 3, 4), (1, 7, 1, 1, 3), (2, 1, 4)])
+@pytest.mark.parametrize("size, beta, k", list(product([1, 2, 5, 20], [0.75, 0.5, 1.0, 0.3], [1.0, 2.0])))
+def test_local_response_norm(shape, size, beta, k):
+    options = {"alpha": 0.5, "beta": beta, "k": k}
+    check_op(*both("local_response_norm", size, **options), [draw(*shape)], rtol=1e-4, atol=1e-5, numeric=k == 2.0)
+
+
+NORMS = {
+    "group_norm": ((3, 4, 2, 3), lambda x, w, b: F.group_norm(x, 2, w, b), 4),
+    "layer_norm": ((3, 2, 4), lambda x, w, b: F.layer_norm(x, (4,), w, b), 4),
+    "rms_norm": ((3, 4), lambda x, w, b: F.rms_norm(x, (4,), w) + b, 4),
+    "instance_norm": ((2, 4, 3), lambda x, w, b: F.instance_norm(x, None, None, w, b), 4),
+    "local_response_norm": ((2, 4, 3), lambda x, w, b: F.local_response_norm(x, 3, 0.5, 0.75, 2.0) * w.sum() + b.sum(), 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(NORMS))
+def test_norms_can_be_differentiated_twice(name):
+    shape, function, channels = NORMS[name]
+    x, dy = [numbanet.tensor(rng.standard_normal(shape), requires_grad=True) for _ in range(2)]
+    w, b = [numbanet.tensor(rng.standard_normal(channels), requires_grad=True) for _ in range(2)]
+
+    def gradients(x, w, b, dy):
+        return autograd.grad(function(x, w, b) ** 2, [x, w, b], dy, create_graph=True)
+
+    assert autograd.gradcheck(gradients, (x, w, b, dy), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(NORMS))
+def test_the_gradient_is_the_same_with_and_without_a_graph_of_its_own(name):
+    shape, function, channels = NORMS[name]
+    tensors = [numbanet.from_numpy(draw(*s)).requires_grad_() for s in (shape, (channels,), (channels,))]
+    dy = numbanet.from_numpy(draw(*shape))
+    plain = autograd.grad(function(*tensors), tensors, dy)
+    for one, other in zip(plain, autograd.grad(function(*tensors), tensors, dy, create_graph=True), strict=True):
+        assert_close(one, other.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function, shape",
+    [
+        (lambda x: F.group_norm(x, 2), (0, 4, 3)),
+        (lambda x: F.group_norm(x, 2), (2, 4, 0)),
+        (lambda x: F.group_norm(x, 2), (2, 0, 3)),
+        (lambda x: F.layer_norm(x, (4,)), (0, 4)),
+        (lambda x: F.layer_norm(x, (0,)), (3, 0)),
+        (lambda x: F.rms_norm(x, (4,)), (0, 4)),
+        (lambda x: F.instance_norm(x), (0, 4, 3)),
+        (lambda x: F.instance_norm(x), (2, 0, 3)),
+        (lambda x: F.instance_norm(x), (2, 4, 0)),
+        (lambda x: F.local_response_norm(x, 2), (0, 4, 3)),
+    ],
+)
+def test_norms_of_nothing_give_nothing(function, shape):
+    x = numbanet.zeros(*shape, requires_grad=True)
+    y = function(x)
+    y.sum().backward()
+    assert tuple(y.shape) == tuple(x.grad.shape) == shape
+
+
+def test_group_and_layer_norm_are_exact_for_data_far_from_zero():
+    x = (rng.standard_normal((8, 4, 30)) + 1000).astype(np.float32)
+    wide = x.astype(np.float64)
+    for y, axes in (
+        (F.layer_norm(numbanet.from_numpy(x), (30,), eps=0.0), (2,)),
+        (F.group_norm(numbanet.from_numpy(x), 2, eps=0.0).reshape(8, 2, 2, 30), (2, 3)),
+    ):
+        rows = wide.reshape(y.shape)
+        expected = (rows - rows.mean(axes, keepdims=True)) / rows.std(axes, keepdims=True)
+        assert_close(y, expected.astype(np.float32), rtol=1e-5, atol=2e-6)
+
+
+def test_nan_stays_in_its_group():
+    x = draw(2, 4, 3)
+    x[0, 1, 2] = np.nan
+    y = F.group_norm(numbanet.from_numpy(x), 2).numpy()
+    assert np.isnan(y[0, :2]).all() and np.isfinite(y[0, 2:]).all() and np.isfinite(y[1]).all()
+    y = F.local_response_norm(numbanet.from_numpy(x), 2).numpy()  # channels c - 1 and c
+    assert np.isnan(y[0, 1:3, 2]).all() and np.isnan(y).sum() == 2

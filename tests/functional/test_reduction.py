@@ -106,3 +106,124 @@ def test_scalars_reduce_to_themselves():
     x = numbanet.tensor(3.0, requires_grad=True)
     (x.sum() + x.mean() + x.max() + x.sum(0)).backward()
     assert x.grad.item() == 4
+
+
+@pytest.mark.parametrize("dim", [None, 0, (0, 2), (1, 2), (0, 2, 3)])
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("p", [0, 0.5, 1, 1.5, 2, 3, "fro", float("inf"), float("-inf")])
+def test_norms(p, dim, keepdim):
+    x = np.round(normal(2, 3, 4, 5) * 4) / 4  # with ties, for the infinite ones
+    x[0] = normal(3, 4, 5)
+    if p == 0.5:
+        x = np.abs(x) + 0.5
+    call = lambda lib, t: lib.norm(t, p, dim, keepdim)  # noqa: E731
+    if p == "fro" and dim == (0, 2, 3):
+        pytest.skip("PyTorch takes at most two dimensions here")
+    check_op(
+        lambda t: call(numbanet, t), torch and (lambda t: call(torch, t)), [x], rtol=1e-4, numeric=p in (1.5, 2, 3)
+    )
+
+
+def test_norm_of_zeros_and_of_vectors():
+    for p in (1, 2, 3, float("inf")):
+        x = np.zeros((2, 3), np.float32)
+        check_op(lambda t, p=p: F.norm(t, p, 1), torch and (lambda t, p=p: t.norm(p, 1)), [x], numeric=False)
+    check_op(lambda t: F.vector_norm(t, 3, (0, 1)),
+             torch and (lambda t: torch.linalg.vector_norm(t, 3, (0, 1))), [normal(2, 3)])  # fmt: skip
+    assert F.norm(numbanet.tensor(-2.0)).item() == 2 and F.norm(numbanet.zeros(0)).item() == 0
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, (0, 2, 3), (1, 3)])
+@pytest.mark.parametrize("correction", [0, 1, 2.5])
+@pytest.mark.parametrize("name", ["var_mean", "std_mean"])
+def test_deviations_and_mean(name, correction, dim):
+    options = {"dim": dim, "correction": correction, "keepdim": dim is not None}
+    check_op(
+        lambda t: getattr(F, name)(t, **options),
+        torch and (lambda t: getattr(torch, name)(t, **options)),
+        [normal(3, 4, 2, 5) + 3],
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:var")
+def test_deviations_of_few_and_of_far_values():
+    for values in ([[2.0]], [[1.0, 3.0]]):
+        x = np.array(values, np.float32)
+        for correction in (0, 1, 2):
+            options = {"dim": 1, "correction": correction}
+            with np.errstate(invalid="ignore"):
+                ours = F.var(numbanet.from_numpy(x), **options).numpy()
+            if torch is not None:
+                assert_close(ours, torch.from_numpy(x).var(**options).numpy())
+    x = (normal(64, 3, 40) + 10000).astype(np.float32)
+    assert_close(
+        F.var(numbanet.from_numpy(x), (0, 2)), x.astype(np.float64).var((0, 2), ddof=1).astype(np.float32), rtol=1e-4
+    )
+    assert F.var(numbanet.ones(4, 2), True).item() == 0 and np.isnan(F.var(numbanet.zeros(0)).item())
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, (0, 2)])
+@pytest.mark.parametrize("name", ["amax", "amin"])
+def test_equal_extremes_share(name, dim):
+    x = np.round(normal(3, 4, 5))
+    dims = (0, 1, 2) if dim is None else dim
+    check_op(
+        lambda t: getattr(F, name)(t, dims), torch and (lambda t: getattr(torch, name)(t, dims)), [x], numeric=False
+    )
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
+def test_running(name, dim):
+    for zeros in (0, 1, 3):
+        x = normal(3, 4, 5)
+        x.reshape(-1)[:zeros] = 0
+        check_op(lambda t: getattr(F, name)(t, dim), torch and (lambda t: getattr(torch, name)(t, dim)), [x], rtol=1e-4)
+    assert getattr(numbanet.tensor([True, True]), name)(0).dtype == numbanet.int64
+    assert getattr(numbanet.zeros(2, 0), name)(1).shape == (2, 0)
+    assert getattr(numbanet.tensor(3.0), name)(0).item() == 3
+    t = numbanet.tensor([1.0, 2.0, 3.0])
+    assert getattr(t, f"{name}_")(0) is t and t[2].item() == 6
+
+
+@pytest.mark.parametrize(("n", "dim"), [(0, 0), (1, -1), (2, 1), (9, 1)])
+def test_diff(n, dim):
+    x = normal(3, 4)
+    check_op(lambda t: F.diff(t, n, dim), torch and (lambda t: torch.diff(t, n, dim)), [x], numeric=n < 9)
+    y = normal(3, 2)
+    check_op(lambda t, s: F.diff(t, prepend=s, append=s),
+             torch and (lambda t, s: torch.diff(t, prepend=s, append=s)), [x, y])  # fmt: skip
+
+
+def test_counting_and_trace():
+    x = np.round(normal(3, 4)) * (rng.random((3, 4)) > 0.5)
+    t = numbanet.from_numpy(x)
+    assert F.count_nonzero(t).item() == np.count_nonzero(x)
+    assert_close(F.count_nonzero(t, 0), np.count_nonzero(x, 0))
+    check_op(F.trace, torch and torch.trace, [normal(3, 4)])
+    low, high = F.aminmax(t, dim=1)
+    assert_close(low, x.min(1)), assert_close(high, x.max(1))
+
+
+def test_logsumexp_of_infinities():
+    x = np.array([[-np.inf, -np.inf], [np.inf, 1], [1e4, 1e4], [0, -np.inf]], np.float32)
+    assert_close(F.logsumexp(numbanet.from_numpy(x), 1), np.array([-np.inf, np.inf, 1e4 + np.log(2), 0], np.float32))
+    assert F.logsumexp(numbanet.zeros(2, 0), 1).tolist() == [-np.inf, -np.inf]
+
+
+def test_double_backward():
+    for function in (
+        lambda x: F.var(x, 1),
+        lambda x: F.std(x, (0, 1)),
+        lambda x: F.logsumexp(x, 0),
+        lambda x: F.norm(x, 2, 1) + F.norm(x, 3, 1),
+        lambda x: F.cumprod(x, 1) + F.cumsum(x * x, 0),
+        lambda x: F.amax(x * x, 1),
+    ):
+        x = numbanet.tensor((rng.random((2, 3)) + 0.5).astype(np.float64), requires_grad=True)
+
+        def first(x, f=function):
+            return numbanet.autograd.grad((f(x) ** 2).sum(), x, create_graph=True)[0]
+
+        assert numbanet.autograd.gradcheck(first, x)

@@ -30,6 +30,9 @@ VIEWS = {
     "split": lambda t: t.split(2, 2)[1],
     "chunk": lambda t: t.chunk(2, 1)[0],
     "unbind": lambda t: t.unbind(1)[2],
+    "diagonal": lambda t: t.diagonal(),
+    "diagonal above": lambda t: t.diagonal(1, 2, 1),
+    "diagonal below": lambda t: t.diagonal(-2, 1, 2),
 }
 COPIES = {
     "reshape of a transpose": lambda t: t.transpose(0, 1).reshape(4, 6),
@@ -38,6 +41,25 @@ COPIES = {
     "flip": lambda t: t.flip(0, 2),
     "clone": lambda t: t.clone(),
     "contiguous": lambda t: t.permute(1, 2, 0).contiguous(),
+    "roll": lambda t: t.roll(1),
+    "roll back": lambda t: t.roll((-1, 5), (0, 2)),
+    "roll around": lambda t: t.roll(4, 2),
+    "rot90": lambda t: t.rot90(1, (1, 2)),
+    "rot180": lambda t: t.rot90(2, (0, 2)),
+    "rot270": lambda t: t.rot90(-1, (2, 0)),
+    "fliplr": lambda t: t.fliplr(),
+    "flipud": lambda t: t.flipud(),
+    "repeat_interleave": lambda t: t.repeat_interleave(3, 1),
+    "repeat_interleave all": lambda t: t.repeat_interleave(2),
+    "tril": lambda t: t.tril(),
+    "tril above": lambda t: t.tril(1),
+    "triu": lambda t: t.triu(),
+    "triu below": lambda t: t.triu(-1),
+    "diag of a matrix": lambda t: t[0].diag(1),
+    "diag of a vector": lambda t: t[0, 0].diag(-2),
+    "diag_embed": lambda t: t.diag_embed(),
+    "diag_embed elsewhere": lambda t: t.diag_embed(-1, 0, 2),
+    "tril in place": lambda t: t.clone().tril_().triu_(-1),
     "boolean": lambda t: t[t > 7.5],
     "integers": lambda t: t[:, [2, 0, 0]],
 }
@@ -76,6 +98,84 @@ def test_joining():
         check_op(lambda *t, d=dim: F.stack(t, d), torch and (lambda *t, d=dim: torch.stack(t, d)), [a, a + 1])
     assert F.cat([numbanet.ones(2), numbanet.ones(2, dtype=numbanet.int64)]).dtype == numbanet.float32
     assert F.cat([numbanet.zeros(0), numbanet.ones(2, 2)]).shape == (2, 2)
+
+
+def library_of(t):
+    return numbanet if isinstance(t, numbanet.Tensor) else torch
+
+
+FUNCTIONS = {
+    "repeat_interleave by a vector": lambda lib, a, b: lib.repeat_interleave(a, lib.tensor([2, 0, 1]), dim=1),
+    "meshgrid": lambda lib, a, b: tuple(lib.meshgrid(a[0, 0], b[0], indexing="ij")),
+    "meshgrid xy": lambda lib, a, b: tuple(lib.meshgrid(a[0, 0], b[0], a[1, 1, :2], indexing="xy")),
+    "atleast": lambda lib, a, b: (*lib.atleast_1d(a[0, 0, 0], b), *lib.atleast_2d(a, b[0]), *lib.atleast_3d(b, b[0])),
+    "dstack": lambda lib, a, b: lib.dstack([b, b * 2]),
+    "column_stack": lambda lib, a, b: lib.column_stack([b[:, 0], b]),
+    "hstack": lambda lib, a, b: lib.hstack([b, b * 2]),
+    "vstack": lambda lib, a, b: lib.vstack([b, b[0]]),
+    "moveaxis": lambda lib, a, b: lib.moveaxis(a, 0, 2),
+    "tile": lambda lib, a, b: lib.tile(a, (2, 1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_several(name):
+    call = FUNCTIONS[name]
+    b = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    check_op(lambda *t: call(numbanet, *t), torch and (lambda *t: call(torch, *t)), [x234, b])
+
+
+PIXELS = [
+    (1, (2, 3, 4, 5)),
+    (2, (2, 8, 3, 2)),
+    (3, (9, 2, 4)),
+    (2, (2, 1, 4, 3, 3)),
+    (2, (0, 4, 2, 2)),
+    (2, (1, 4, 0, 2)),
+]
+
+
+@pytest.mark.parametrize(("r", "shape"), PIXELS)
+def test_pixel_shuffle(r, shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    F_of = lambda t: library_of(t).nn.functional  # noqa: E731
+    there, some = lambda t: F_of(t).pixel_shuffle(t, r), dict(numeric=x.size > 0)
+    theirs = torch is not None and x.size > 0  # PyTorch's own gradient fails on empty tensors
+    check_op(there, there if theirs else None, [x], **some)
+    y = there(numbanet.from_numpy(x)).numpy()
+    back = lambda t: F_of(t).pixel_unshuffle(t, r)  # noqa: E731
+    check_op(back, back if theirs else None, [y], **some)
+    np.testing.assert_array_equal(back(numbanet.from_numpy(y)).numpy(), x)
+
+
+@pytest.mark.parametrize(
+    ("groups", "shape"), [(1, (2, 4, 3)), (2, (2, 6, 3, 2)), (3, (1, 6, 2, 3, 2)), (4, (2, 4, 5)), (2, (0, 4, 2))]
+)
+def test_channel_shuffle(groups, shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    n, c, *rest = shape
+    y = F.channel_shuffle(numbanet.from_numpy(x), groups).numpy()
+    np.testing.assert_array_equal(y, x.reshape(n, groups, c // groups, *rest).swapaxes(1, 2).reshape(shape))
+    check_op(lambda t: F.channel_shuffle(t, groups), None, [x], numeric=x.size > 0)
+
+
+def test_large_copies_go_by_tiles():
+    """Copies of views above the size from which the kernel copies them: transposed, strided, repeated, in several dtypes."""
+    x = np.random.default_rng(0).standard_normal((3, 40, 50, 30)).astype(np.float32)
+    for dtype in (np.float32, np.int64, bool):
+        a = x.astype(dtype)
+        for look in (
+            lambda t: t.transpose(0, 3, 1, 2),
+            lambda t: t.transpose(3, 2, 1, 0),
+            lambda t: t[:, ::2, 1:],
+            lambda t: t[..., ::3],
+            lambda t: np.broadcast_to(t[:, :, :1], t.shape),
+            lambda t: t[::-1],
+        ):
+            view = look(a)
+            np.testing.assert_array_equal(numbanet.functional.arithmetic._copy(view), view)
+    t = numbanet.from_numpy(x).permute(0, 2, 3, 1)
+    assert t.contiguous().is_contiguous() and t.contiguous().tolist() == x.transpose(0, 2, 3, 1).tolist()
 
 
 ERRORS = [

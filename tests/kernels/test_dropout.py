@@ -45,6 +45,8 @@ def test_values(size, offset, dtype, device):
     x = np.random.default_rng(0).normal(size=size).astype(dtype)
     check(D.dropout_forward, device, [x], [x], 0.3, SEED, offset)
     check(D.dropout_backward, device, [x], [x], 0.3, SEED, offset)
+    check(D.alpha_dropout_forward, device, [x], [x], 0.3, SEED, offset, atol=4 * np.finfo(dtype).eps)
+    check(D.alpha_dropout_backward, device, [x], [x], 0.3, SEED, offset)
     check(D.uniform, device, [], [x], 0.0, 1.0, SEED, offset)
     check(D.uniform, device, [], [x], -1.0, 3.0, SEED, offset, atol=4 * np.finfo(dtype).eps)
     tolerance = 20 * np.finfo(dtype).eps
@@ -77,12 +79,29 @@ def test_pieces_continue_the_whole(device):
 def test_dropout_ends(device):
     x = np.array([1.0, np.nan, np.inf, -2.0, 3.0], np.float32)
     np.testing.assert_array_equal(run(D.dropout_forward, device, [x], [x], 0.0, SEED, 0)[0], x)
-    np.testing.assert_array_equal(run(D.dropout_forward, device, [x], [x], 1.0, SEED, 0)[0], np.zeros(5))
+    nan = np.nan  # as PyTorch: times 0
+    np.testing.assert_array_equal(run(D.dropout_forward, device, [x], [x], 1.0, SEED, 0)[0], [0, nan, nan, 0, 0])
+    for kernel in (D.alpha_dropout_forward, D.alpha_dropout_backward):
+        np.testing.assert_array_equal(run(kernel, device, [x], [x], 0.0, SEED, 0)[0], x)
+        np.testing.assert_array_equal(run(kernel, device, [x], [x], 1.0, SEED, 0)[0], [0, nan, nan, 0, 0])
     place = as_device(device)
     inside = to_device(x.copy(), place)
     D.dropout_forward(inside, inside, 0.5, SEED, 3)
     np.testing.assert_array_equal(to_host(inside), run(D.dropout_forward, device, [x], [x], 0.5, SEED, 3)[0])
     assert run(D.dropout_forward, device, [x[:0]], [x[:0]], 0.5, SEED, 0)[0].size == 0
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
+def test_alpha_dropout_keeps_mean_and_variance(p):
+    n = 400_000
+    (z,) = run(D.normal, "cpu", [], [np.empty(n, np.float32)], 0.0, 1.0, SEED, 0)
+    (y,) = run(D.alpha_dropout_forward, "cpu", [z], [z], p, SEED, n)
+    a, b, dropped = D.alpha_affine(p)
+    assert abs((y == np.float32(dropped)).mean() - p) < 5 * np.sqrt(p * (1 - p) / n)
+    assert abs(y.mean()) < 5 / np.sqrt(n)
+    assert abs(y.var() - 1) < 10 / np.sqrt(n)
+    kept = y != np.float32(dropped)
+    np.testing.assert_allclose(y[kept], a * z[kept].astype(np.float64) + b, rtol=1e-5, atol=1e-6)
 
 
 def test_statistics():

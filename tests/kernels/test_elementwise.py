@@ -15,12 +15,16 @@ from tests.kernels.twins import DEVICES, FLOATS, check, check_threads, run
 # The simulator computes with NumPy numbers, which warn where hardware silently makes NaN and infinity.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-ARITHMETIC = [E.add, E.subtract, E.multiply, E.divide, E.power, E.maximum, E.minimum, E.remainder, E.floor_divide]
+ARITHMETIC = [
+    E.add, E.subtract, E.multiply, E.divide, E.power, E.maximum, E.minimum, E.remainder, E.floor_divide, E.fmod, E.atan2,
+    E.hypot,
+]  # fmt: skip
 COMPARISONS = [E.equal, E.not_equal, E.less, E.less_equal, E.greater, E.greater_equal]
 LOGIC = [E.logical_and, E.logical_or, E.logical_xor]
 UNARY = [
     E.negative, E.absolute, E.sign, E.square, E.reciprocal, E.sqrt, E.rsqrt, E.exp, E.expm1, E.log, E.log1p, E.sin,
-    E.cos, E.tanh_, E.erf_, E.floor, E.ceil, E.round_, E.isnan_, E.logical_not,
+    E.cos, E.tanh_, E.erf_, E.floor, E.ceil, E.round_, E.isnan_, E.logical_not, E.trunc, E.log2, E.log10, E.sinh, E.cosh,
+    E.asin, E.acos, E.atan,
 ]  # fmt: skip
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, -0.3, 7.0, np.inf, -np.inf, np.nan]
 
@@ -62,7 +66,7 @@ def test_binary_special_numbers(kernel, device):
     # NumPy itself computes inf // b and a % inf by other conventions than C's fmod only where both are infinite
     special = np.array(SPECIAL, np.float32)
     a, b = (grid.ravel().copy() for grid in np.meshgrid(special, special))
-    if kernel in (E.remainder, E.floor_divide):
+    if kernel in (E.remainder, E.floor_divide, E.fmod):
         a, b = a[np.isfinite(a) & (b != 0)], b[np.isfinite(a) & (b != 0)]
     check(kernel, device, [a, b], [result_of(kernel, a)])
 
@@ -109,11 +113,11 @@ def test_unary(kernel, dtype, device):
     )
 
 
-@pytest.mark.parametrize("kernel", [E.exp, E.expm1, E.log, E.tanh_], ids=name)
+@pytest.mark.parametrize("kernel", [E.exp, E.expm1, E.log, E.tanh_, E.log2], ids=name)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_accuracy_in_units_of_the_last_place(kernel, dtype):
     limits = np.finfo(dtype)
-    if kernel is E.log:
+    if kernel in (E.log, E.log2):
         x = np.concatenate([np.exp2(np.linspace(-1074, 1023, 20001)), np.linspace(0.5, 2, 20001)])
     else:
         top = np.log(limits.max)
@@ -124,7 +128,7 @@ def test_accuracy_in_units_of_the_last_place(kernel, dtype):
         x = x.astype(dtype)
     (y,) = run(kernel, "cpu", [x], [x])
     with np.errstate(all="ignore"):
-        exact = {"exp": np.exp, "expm1": np.expm1, "log": np.log, "tanh": np.tanh}[kernel.name](x.astype(np.longdouble))
+        exact = getattr(np, kernel.name)(x.astype(np.longdouble))
         exact = exact.astype(dtype)
         wrong = ~((y == exact) | (abs(y - exact) <= 2 * np.spacing(abs(exact))))
     assert not wrong.any(), (x[wrong][:3], y[wrong][:3], exact[wrong][:3])
@@ -133,7 +137,7 @@ def test_accuracy_in_units_of_the_last_place(kernel, dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_whole_numbers_beyond_the_mantissa(dtype):
     x = np.array([2.0**23 + 1, 2.0**31, -(2.0**40), 2.0**60, 2.0**80, -(2.0**100)], dtype)
-    for kernel in (E.floor, E.ceil, E.round_):
+    for kernel in (E.floor, E.ceil, E.round_, E.trunc):
         np.testing.assert_array_equal(run(kernel, "cpu", [x], [x])[0], x)
 
 
@@ -206,9 +210,18 @@ def test_where_clamp_axpy_fill(device):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 3, 7)).astype(np.float32)
     a[0, :2] = np.nan, np.inf
-    check(E.where, device, [rng.random((3, 7)) > 0.5, a, b], [b])
+    condition, one = rng.random((3, 7)) > 0.5, np.full((1, 1), 2.5, np.float32)
+    for left, right in [(a, b), (one, b), (a, one), (one, one)]:
+        check(E.where, device, [condition, left, right], [b])
     for low, high in [(-0.5, 0.5), (-np.inf, 0.0), (0.5, -0.5)]:
         check(E.clamp, device, [a], [b], low, high)
+        check(E.clamp_backward, device, [a, b], [b], low, high)
+    for largest in (True, False):
+        check(E.extremum_backward, device, [np.round(a), np.round(b), b], [b, b], largest)
+    for left, middle, last in [(a, b, b), (a, b, one), (one, b, a)]:
+        check(E.addcmul, device, [left, middle, last], [b], 0.5, rtol=1e-5)
+        check(E.addcdiv, device, [left, middle, last], [b], -2.0, rtol=1e-5)
+        check(E.lerp, device, [left, middle, last / 3], [b], rtol=1e-5, atol=1e-6)
     integers = rng.integers(0, 9, 20)
     check(E.clamp, device, [integers], [integers], -np.inf, 4)
     check(E.axpy, device, [a], [b], 0.5, rtol=1e-5)

@@ -175,6 +175,56 @@ def test_max_pool_gradient_by_finite_differences() -> None:
         assert slope(forward, x, u, dy, 1e-4) == pytest.approx((dx * u).sum(), rel=1e-7, abs=1e-7)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_unpooling_twins(device: str, dtype: Any) -> None:
+    rng = np.random.default_rng(4)
+    for shape, plane in (
+        ((2, 3, 3, 4), (6, 8)),
+        ((1, 2, 1, 5), (1, 11)),
+        ((1, 1, 4, 4), (2, 3)),
+        ((2, 1, 0, 2), (3, 2)),
+    ):
+        x = rng.standard_normal(shape).astype(dtype)
+        indices = rng.integers(0, plane[0] * plane[1], shape)  # some of them twice: the last stays
+        y = np.full((*shape[:2], *plane), np.nan, dtype)
+        check(P.max_unpool2d_forward, device, [x, indices], [y])
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        check(P.max_unpool2d_backward, device, [dy, indices], [np.full_like(x, np.nan)])
+        if device == "cpu":
+            check_threads(P.max_unpool2d_forward, [x, indices], [y])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("size", [9, 10, 70])
+def test_windows_of_two_along_one_axis(device: str, size: int) -> None:
+    rng = np.random.default_rng(5)
+    x = distinct(rng, (2, 3, 1, size), np.float32)
+    x[0, 0, 0, :4] = 1  # ties
+    if device == "cpu":
+        x[0, 1, 0, 2:5] = np.nan
+    shape = (2, 3, 1, size // 2)
+    y, dy = np.empty(shape, np.float32), rng.standard_normal(shape).astype(np.float32)
+    for stride in (1, 2):  # of the axis that is not there
+        numbers = (1, 2, stride, 2, 0, 0)
+        check(P.max_pool2d_forward, device, [x], [y, np.empty(shape, np.int64)], *numbers, 1, 1)
+        for divisor in (0, 3):
+            options = (*numbers, 0, 0, 1, divisor)
+            check(P.avg_pool2d_forward, device, [x], [y], *options, rtol=1e-6, atol=1e-6)
+            check(P.avg_pool2d_backward, device, [dy], [np.full_like(x, np.nan)], *options, rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 7)])
+def test_adaptive_max_pool_takes_the_first_of_equals_and_the_last_nan(device: str, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(6)
+    x = rng.integers(-1, 2, (3, 2, 7, 13)).astype(np.float32)  # ties everywhere, also between columns
+    x[0, 0, 3, 4:9], x[0, 0, 5, 2] = np.nan, np.nan
+    x[0, 1] = -np.inf
+    y, indices = np.empty((3, 2, *size), np.float32), np.empty((3, 2, *size), np.int64)
+    check(P.adaptive_max_pool2d_forward, device, [x], [y, indices])
+
+
 # ---------------------------------------------------------------------------------------------------- average pooling
 
 

@@ -38,6 +38,37 @@ def test_sum_and_prod(dtype, shape, device):
     eps = np.finfo(dtype).eps
     check(R.sum_, device, [x], [result_of(x)], atol=4 * eps * abs(x).sum(axis=1).max())
     check(R.prod, device, [x], [result_of(x)], rtol=2 * eps * (shape[1] if device == "cuda" else 4))
+    check(R.sum_squares, device, [x], [result_of(x)], rtol=40 * eps)
+    check(R.sum_absolutes, device, [x], [result_of(x)], rtol=40 * eps)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_moments_and_logsumexp(dtype, shape, device):
+    eps = np.finfo(dtype).eps
+    x = sample(shape, dtype) + 30  # a mean far from zero
+    check(R.moments, device, [x], [result_of(x), result_of(x)], rtol=400 * eps, atol=1e4 * eps)
+    check(R.logsumexp, device, [x], [result_of(x)], rtol=40 * eps)
+    y, dy = np.log(np.exp(x).sum(axis=1)), sample((shape[0], shape[2]), dtype, 1)
+    check(R.logsumexp_backward, device, [x, y, dy], [x], rtol=200 * eps)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("inner", [1, 2])
+def test_logsumexp_of_special_numbers(inner, device):
+    lines = [[-np.inf, -np.inf], [np.inf, 0], [np.nan, 1], [1000, 1000], [-1000, -np.inf], [np.inf, np.nan]]
+    x = np.repeat(np.array(lines, np.float32)[:, :, None], inner, axis=2)
+    (y,) = run(R.logsumexp, device, [x], [result_of(x)])
+    wanted = [-np.inf, np.inf, np.nan, 1000 + np.log(2), -1000, np.nan]
+    np.testing.assert_allclose(y[:, -1], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_moments_of_values_far_from_zero(device):
+    x = (10000 + sample((2, 600, 1))).astype(np.float32)
+    _, squares = run(R.moments, device, [x], [result_of(x), result_of(x)])
+    np.testing.assert_allclose(squares[:, 0], ((x - x.mean(1, np.float64, keepdims=True)) ** 2).sum(1)[:, 0], rtol=1e-3)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -92,6 +123,10 @@ def test_long_reductions(shape):
     x = sample(shape)
     check(R.sum_, "cpu", [x], [result_of(x)], atol=2e-7 * abs(x).sum(axis=1).max())
     check_threads(R.sum_, [x], [result_of(x)])
+    check(R.sum_squares, "cpu", [x], [result_of(x)], rtol=1e-6)
+    check(R.moments, "cpu", [x], [result_of(x), result_of(x)], rtol=1e-5, atol=1e-6)
+    check_threads(R.moments, [x], [result_of(x), result_of(x)])
+    check(R.logsumexp, "cpu", [x], [result_of(x)], rtol=1e-6, atol=1e-6)
     indices = np.zeros((shape[0], shape[2]), np.int64)
     check(R.max_, "cpu", [x], [result_of(x), indices])
     check(R.min_, "cpu", [np.round(x)], [result_of(x), indices])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -82,67 +84,76 @@ def test_derivative_is_the_slope(name):
     np.testing.assert_allclose((dx * direction).sum(), (dy * (above - below)).sum() / (2 * h), rtol=1e-6)
 
 
-def losses_of(device, logits, target, ignore_index=-100, check_it=True):
-    outputs = [np.zeros(len(target), logits.dtype) for _ in range(2)]
-    if check_it:
-        eps = np.finfo(logits.dtype).eps
-        return check(
-            S.cross_entropy_forward, device, [logits, target], outputs, ignore_index, rtol=16 * eps, atol=16 * eps
-        )
-    return run(S.cross_entropy_forward, device, [logits, target], outputs, ignore_index)
+def losses_of(device, logits, target, ignore_index=-100, weight=None, smoothing=0.0):
+    """(losses, lse) of the twin, checked against the reference."""
+    weight = np.ones(logits.shape[1], logits.dtype) if weight is None else weight
+    outputs = [np.zeros(target.shape, logits.dtype) for _ in range(2)]
+    eps = np.finfo(logits.dtype).eps
+    inputs, numbers = [logits, target, weight], (ignore_index, smoothing)
+    return check(S.cross_entropy_forward, device, inputs, outputs, *numbers, rtol=32 * eps, atol=32 * eps)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("shape", [(5, 10), (3, 67), (4, 1)])
+@pytest.mark.parametrize("shape", [(5, 10, 1), (3, 67, 1), (4, 1, 1), (2, 5, 7), (1, 3, S.COLUMNS + 5)])
 def test_cross_entropy(shape, dtype, device):
-    logits = sample(shape, dtype)
-    target = np.random.default_rng(0).integers(0, shape[1], shape[0])
-    target[1] = -100
-    _, lse = losses_of(device, logits, target)
-    scale = sample(shape[:1], dtype, seed=1)
-    eps = np.finfo(dtype).eps
-    inputs = [logits, target, lse, scale]
-    check(S.cross_entropy_backward, device, inputs, [logits], -100, rtol=16 * eps, atol=8 * eps)
+    outer, n, inner = shape
+    if device == "cuda":
+        inner = min(inner, 9)
+    logits = sample((outer, n, inner), dtype)
+    target = np.random.default_rng(0).integers(0, n, (outer, inner))
+    target[0, 0] = -100
+    scale, eps = sample(target.shape, dtype, seed=1), np.finfo(dtype).eps
+    for weight, smoothing in itertools.product([np.ones(n, dtype), np.abs(sample(n, dtype, seed=2))], [0.0, 0.3]):
+        _, lse = losses_of(device, logits, target, -100, weight, smoothing)
+        inputs = [logits, target, weight, lse, scale]
+        check(S.cross_entropy_backward, device, inputs, [logits], -100, smoothing, rtol=32 * eps, atol=32 * eps)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_cross_entropy_of_special_rows(device):
-    logits = sample((6, 5))
+@pytest.mark.parametrize("inner", [1, 2])
+def test_cross_entropy_of_special_rows(device, inner):
+    logits = sample((6, 5, inner))
     logits[0, 2] = -np.inf
     logits[1, 2] = -np.inf
     logits[2, 0] = np.nan
     logits[3] += 1e4  # the rounding of lse must not show in the gradient
     logits[4] -= 1e30
     logits[5] = -np.inf
-    target = np.array([0, 2, 1, 3, 4, 0])
+    target = np.array([0, 2, 1, 3, 4, 0]).repeat(inner).reshape(6, inner)
     losses, lse = losses_of(device, logits, target)
-    assert losses[1] == np.inf
+    assert (losses[1] == np.inf).all()
     assert np.isnan(losses[[2, 5]]).all()
-    inputs = [logits, target, lse, np.ones(6, np.float32)]
-    check(S.cross_entropy_backward, device, inputs, [logits], -100, rtol=2e-6, atol=2e-7)
+    inputs = [logits, target, np.ones(5, np.float32), lse, np.ones((6, inner), np.float32)]
+    check(S.cross_entropy_backward, device, inputs, [logits], -100, 0.0, rtol=2e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_an_ignored_class_inside_the_range(device):
-    logits, target = sample((4, 3)), np.array([0, 1, 2, 1])
+@pytest.mark.parametrize("inner", [1, 2])
+def test_an_ignored_class_inside_the_range(device, inner):
+    logits, target = sample((4, 3, inner)), np.array([0, 1, 2, 1]).repeat(inner).reshape(4, inner)
+    logits[3] = np.nan
     losses, lse = losses_of(device, logits, target, ignore_index=1)
     assert (losses[[1, 3]] == 0).all()
     assert (losses[[0, 2]] > 0).all()
-    inputs = [logits, target, lse, np.ones(4, np.float32)]
-    (dlogits,) = check(S.cross_entropy_backward, device, inputs, [logits], 1, rtol=2e-6, atol=2e-7)
+    inputs = [logits, target, np.ones(3, np.float32), lse, np.ones((4, inner), np.float32)]
+    (dlogits,) = check(S.cross_entropy_backward, device, inputs, [logits], 1, 0.0, rtol=2e-6, atol=2e-7)
     assert (dlogits[[1, 3]] == 0).all()
 
 
-def test_cross_entropy_in_place_and_threads():
-    logits, target = sample((300, 10)), np.arange(300) % 10
-    outputs = [np.zeros(300, np.float32)] * 2
-    check_threads(S.cross_entropy_forward, [logits, target], outputs, -100)
+@pytest.mark.parametrize("shape", [(300, 10, 1), (3, 5, 300)])
+def test_cross_entropy_in_place_and_threads(shape):
+    outer, n, inner = shape
+    logits, target = sample(shape), np.arange(outer * inner).reshape(outer, inner) % n
+    weight = np.ones(n, np.float32)
+    check_threads(
+        S.cross_entropy_forward, [logits, target, weight], [np.zeros((outer, inner), np.float32)] * 2, -100, 0.1
+    )
     _, lse = losses_of("cpu", logits, target)
-    scale = sample((300,), seed=1)
-    check_threads(S.cross_entropy_backward, [logits, target, lse, scale], [logits], -100)
-    (expected,) = run(S.cross_entropy_backward, "cpu", [logits, target, lse, scale], [logits], -100)
-    S.cross_entropy_backward(logits, target, lse, scale, logits, -100)
+    inputs = [logits, target, weight, lse, sample((outer, inner), seed=1)]
+    check_threads(S.cross_entropy_backward, inputs, [logits], -100, 0.1)
+    (expected,) = run(S.cross_entropy_backward, "cpu", inputs, [logits], -100, 0.1)
+    S.cross_entropy_backward(*inputs, logits, -100, 0.1)
     np.testing.assert_array_equal(logits, expected)
 
 
@@ -159,13 +170,15 @@ def test_against_pytorch():
         (y,) = run(FORWARD[name], "cpu", [x], [x])
         np.testing.assert_allclose(y, output.detach(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(run(BACKWARD[name], "cpu", [dy, y], [x])[0], leaf.grad, rtol=1e-5, atol=1e-5)
-    logits, target = sample((20, 7)), np.arange(20) % 7
-    target[3] = -100
+    logits, target, weight = sample((4, 7, 5)), np.arange(20).reshape(4, 5) % 7, np.abs(sample(7, seed=2))
+    target[3, 1] = -100
     leaf = torch.from_numpy(logits.copy()).requires_grad_()
-    loss = F.cross_entropy(leaf, torch.from_numpy(target), reduction="none")
-    scale = sample((20,), seed=1)
+    options = {"weight": torch.from_numpy(weight), "reduction": "none", "label_smoothing": 0.2}
+    loss = F.cross_entropy(leaf, torch.from_numpy(target), **options)
+    scale = sample((4, 5), seed=1)
     loss.backward(torch.from_numpy(scale))
-    losses, lse = losses_of("cpu", logits, target)
+    losses, lse = losses_of("cpu", logits, target, -100, weight, 0.2)
     np.testing.assert_allclose(losses, loss.detach(), rtol=1e-5, atol=1e-6)
-    (dlogits,) = run(S.cross_entropy_backward, "cpu", [logits, target, lse, scale], [logits], -100)
+    inputs = [logits, target, weight, lse, scale]
+    (dlogits,) = run(S.cross_entropy_backward, "cpu", inputs, [logits], -100, 0.2)
     np.testing.assert_allclose(dlogits, leaf.grad, rtol=1e-5, atol=1e-6)

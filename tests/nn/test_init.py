@@ -1,5 +1,6 @@
 """Initialisation: bounds, moments, special matrices, seeds, errors."""
 
+import inspect
 import math
 
 import numpy as np
@@ -113,21 +114,127 @@ def test_calculate_gain():
         assert init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
 
 
+SHAPES = [(6, 4), (8, 2, 3, 3), (6, 1, 5), (4, 3, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fans(shape):
+    ours = init.calculate_fan_in_and_fan_out(numbanet.empty(*shape))
+    assert ours == (math.prod(shape[1:]), shape[0] * math.prod(shape[2:]))
+    if torch is not None:
+        assert ours == torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(*shape))
+        assert init._calculate_fan_in_and_fan_out is init.calculate_fan_in_and_fan_out
+
+
+def test_fans_of_grouped_convolutions():
+    """Counted on the layer itself: how many elements of the weight an output, and an input, meets."""
+    for groups in (1, 2, 4, 8):
+        conv = nn.Conv2d(8, 16, 3, groups=groups, bias=False)
+        init.ones_(conv.weight)
+        x = numbanet.zeros(1, 8, 5, 5)
+        x[0, 3, 2, 2] = 1.0
+        reached = conv(x).sum().item()  # no padding, and the middle pixel meets every element of its filters
+        inputs = conv(numbanet.ones(1, 8, 3, 3))[0, 0, 0, 0].item()
+        assert init.calculate_fan_in_and_fan_out(conv.weight, groups) == (inputs, reached)
+
+
+@pytest.mark.parametrize("groups", [1, 4, 32])
+def test_groups_keep_the_variance_of_depthwise_convolutions(groups):
+    weight = numbanet.empty(4096, 4, 3, 3)
+    generator = numbanet.Generator().manual_seed(0)
+    fan_in, fan_out = 4 * 9, 4096 // groups * 9
+    for fill, variance in (
+        (lambda: init.kaiming_normal_(weight, 0, "fan_out", "relu", generator, groups=groups), 2 / fan_out),
+        (lambda: init.kaiming_uniform_(weight, 0, "fan_out", "relu", generator, groups=groups), 2 / fan_out),
+        (lambda: init.kaiming_normal_(weight, 0, "fan_in", "relu", generator, groups=groups), 2 / fan_in),
+        (lambda: init.xavier_normal_(weight, 1.0, generator, groups=groups), 2 / (fan_in + fan_out)),
+        (lambda: init.xavier_uniform_(weight, 1.0, generator, groups=groups), 2 / (fan_in + fan_out)),
+    ):
+        values = fill().numpy().astype(np.float64)
+        np.testing.assert_allclose(values.var(), variance, rtol=0.02)
+
+
+def kolmogorov(values, cumulative):
+    """The largest distance between the drawn numbers' distribution function and the wanted one, times sqrt(n)."""
+    values = np.sort(values)
+    wanted = cumulative(values)
+    steps = np.arange(values.size + 1) / values.size
+    return max((steps[1:] - wanted).max(), (wanted - steps[:-1]).max()) * math.sqrt(values.size)
+
+
+def normal_below(x):
+    return np.array([(1 + math.erf(v / math.sqrt(2))) / 2 for v in x])
+
+
+def truncated_below(low, high):
+    a, b = normal_below([low])[0], normal_below([high])[0]
+    return lambda x: (normal_below(x) - a) / (b - a)
+
+
+@pytest.mark.parametrize("dtype", [numbanet.float32, numbanet.float64])
 @pytest.mark.parametrize(
-    "call, message",
+    "fill, cumulative",
     [
-        (lambda: init.calculate_gain("swish"), "calculate_gain: unsupported nonlinearity 'swish'"),
-        (lambda: init.calculate_gain("leaky_relu", "x"), "negative_slope 'x' is not a valid number"),
-        (lambda: init.xavier_uniform_(numbanet.empty(3)), "xavier_uniform_: fan in and fan out need a tensor with 2 or more dimensions, got shape (3,)"),
-        (lambda: init.kaiming_normal_(numbanet.empty(3, 3), mode="fan"), "kaiming_normal_: mode 'fan' is not supported"),
-        (lambda: init.eye_(numbanet.empty(3)), "eye_: only tensors with 2 dimensions are supported"),
-        (lambda: init.dirac_(numbanet.empty(3, 3)), "dirac_: only tensors with 3, 4, or 5 dimensions"),
-        (lambda: init.dirac_(numbanet.empty(3, 3, 1, 1), groups=2), "dim 0 must be divisible by groups=2"),
-        (lambda: init.orthogonal_(numbanet.empty(3)), "orthogonal_: only tensors with 2 or more dimensions"),
-        (lambda: init.sparse_(numbanet.empty(3), 0.1), "sparse_: only tensors with 2 dimensions"),
+        (lambda t, g: init.uniform_(t, -2, 3, g), lambda x: (x + 2) / 5),
+        (lambda t, g: init.normal_(t, 0.5, 2, g), lambda x: normal_below((x - 0.5) / 2)),
+        (lambda t, g: init.trunc_normal_(t, generator=g), truncated_below(-2, 2)),
+        (lambda t, g: init.trunc_normal_(t, 0, 1, 0.5, 0.9, g), truncated_below(0.5, 0.9)),
+        (lambda t, g: init.trunc_normal_(t, 0, 1, 4.5, 6, g), truncated_below(4.5, 6)),
+        (lambda t, g: init.xavier_uniform_(t, 1, g), lambda x: (x / math.sqrt(6 / 150) + 1) / 2),
+        (lambda t, g: init.xavier_normal_(t, 1, g), lambda x: normal_below(x / math.sqrt(2 / 150))),
+        (lambda t, g: init.kaiming_uniform_(t, generator=g), lambda x: (x / math.sqrt(6 / 50) + 1) / 2),
+        (lambda t, g: init.kaiming_normal_(t, generator=g), lambda x: normal_below(x / math.sqrt(2 / 50))),
     ],
-)  # fmt: skip
-def test_init_names_what_does_not_fit(call, message):
-    with pytest.raises(ValueError) as error:
-        call()
-    assert message in str(error.value)
+)
+def test_distribution_functions(fill, cumulative, dtype):
+    """Kolmogorov's test: the statistic is above 1.95 for one seed in a thousand, and in the hundreds for a wrong distribution."""
+    weight = numbanet.empty(100, 50, dtype=dtype)
+    fill(weight, numbanet.Generator().manual_seed(1))
+    assert kolmogorov(weight.numpy().reshape(-1).astype(np.float64), cumulative) < 1.95
+
+
+def test_kolmogorovs_test_notices_other_distributions():
+    values = np.random.default_rng(0).standard_normal(5000)
+    assert kolmogorov(values, normal_below) < 1.95
+    assert kolmogorov(values * 1.15, normal_below) > 2
+    assert kolmogorov(values + 0.1, normal_below) > 2
+
+
+def test_orthogonal_matrices_have_no_preferred_direction():
+    """The first entry of a uniform orthogonal 2x2 matrix is the cosine of a uniform angle."""
+    generator = numbanet.Generator().manual_seed(2)
+    firsts = [init.orthogonal_(numbanet.empty(2, 2), generator=generator).numpy()[0, 0] for _ in range(2000)]
+    assert kolmogorov(np.array(firsts, np.float64), lambda x: 1 - np.arccos(np.clip(x, -1, 1)) / np.pi) < 1.95
+
+
+@pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("shape, groups", [((4, 4, 3, 3), 1), ((6, 2, 3), 3), ((4, 2, 2, 4), 2), ((4, 6, 1, 2, 3), 2)])
+def test_special_matrices_equal_pytorchs(shape, groups):
+    ours, theirs = init.dirac_(numbanet.empty(*shape), groups), torch.nn.init.dirac_(torch.empty(*shape), groups)
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    ours, theirs = init.eye_(numbanet.empty(*shape[:2])), torch.nn.init.eye_(torch.empty(*shape[:2]))
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("name", [name for name in init.__all__ if name.endswith("_")])
+def test_signatures_are_pytorchs(name):
+    theirs = inspect.signature(getattr(torch.nn.init, name)).parameters.values()
+    ours = [p for p in inspect.signature(getattr(init, name)).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in theirs]
+
+
+@pytest.mark.parametrize("fill", [init.kaiming_uniform_, init.kaiming_normal_])
+def test_zero_elements_are_left_alone(fill):
+    with pytest.warns(UserWarning, match="initializing zero-element tensors is a no-op"):
+        assert fill(numbanet.empty(0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "fill", [init.uniform_, init.normal_, init.orthogonal_, init.zeros_, init.eye_, init.kaiming_normal_]
+)
+def test_views_are_filled_through(fill):
+    base = numbanet.full((6, 8), 7.0)
+    fill(base[1:5, ::2])
+    assert (base.numpy()[1:5, ::2] != 7).all()
+    assert (base.numpy()[:, 1::2] == 7).all() and (base.numpy()[[0, 5]] == 7).all()

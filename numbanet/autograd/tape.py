@@ -1,4 +1,4 @@
-"""Reverse-mode automatic differentiation: the tape. Knows graphs and gradients, and no operation.
+"""The tape of reverse-mode automatic differentiation. Knows graphs and gradients, and no operation.
 
 Forward: ``Function.apply`` runs an operation and, where an input wants a gradient, ties its outputs to a ``Node``
 that remembers what backward needs and where the inputs came from. Backward: ``run_backward`` counts for each node how
@@ -23,6 +23,7 @@ from numbanet.devices import device_of
 
 class _Mode(threading.local):
     enabled = True
+    saver: Callable[[tuple[Any, ...]], Any] | None = None  # see saved_by
 
 
 _mode = _Mode()
@@ -92,6 +93,32 @@ class enable_grad(_GradMode):
 
 
 inference_mode = no_grad
+
+
+class saved_by:
+    """A context in which ``saver`` decides how nodes keep what they save for backward; None: as they are.
+
+    ``saver(entries)`` takes a node's saved values, triples (tensor, its change count, its index among the node's outputs or
+    None), and returns what the node holds in their place: an object whose ``fetch()`` gives the triples back. Its
+    attribute ``entries`` is the triples where it has them at hand, else None. ``utils.checkpoint`` saves nothing this way,
+    and fetches by computing again.
+    """
+
+    def __init__(self, saver: Callable[[tuple[Any, ...]], Any] | None) -> None:
+        self._saver = saver
+        self._before: Callable[[tuple[Any, ...]], Any] | None = None
+
+    def __enter__(self) -> None:
+        self._before, _mode.saver = _mode.saver, self._saver
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.saver = self._before
+
+
+def current_saver() -> Callable[[tuple[Any, ...]], Any] | None:
+    """The saver of the innermost ``saved_by`` around this thread's calls."""
+    return _mode.saver
+
 
 # ---------------------------------------------------------------------------------------------------- the graph
 
@@ -177,7 +204,7 @@ class Node:
     def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
         self.next_functions: tuple[tuple[Node | None, int], ...] = ()
-        self._saved: tuple[Any, ...] = ()
+        self._saved: Any = ()
         self._released = False
         self._dirty: tuple[Any, ...] = ()
         self._not_differentiable: tuple[Any, ...] = ()
@@ -216,7 +243,7 @@ class Node:
                 "released by the first backward. Call the first backward with retain_graph=True, or run forward again"
             )
         tensors = []
-        for tensor, version, output in self._saved:
+        for tensor, version, output in self._saved if type(self._saved) is tuple else self._saved.fetch():
             if tensor is not None and tensor._version != version:
                 raise RuntimeError(
                     f"{self.name()}: a tensor of shape {tuple(tensor.shape)} that backward needs was modified by an "
@@ -243,7 +270,21 @@ class Node:
                     kept, place = output._alias(), index if differentiable else None
                     break
             packed.append((kept, kept._version, place))
-        self._saved = tuple(packed)
+        self._saved = tuple(packed) if _mode.saver is None else _mode.saver(tuple(packed))
+
+    def _recount(self, target: Variable) -> None:
+        """Note that an operation in place has put what it saved into ``target``: a change that backward expects."""
+        held = None if type(self._saved) is tuple else self._saved
+        entries = self._saved if held is None else held.entries
+        if not entries:
+            return
+        for tensor, _, _ in entries:
+            target._share_changes(tensor)
+        entries = tuple([(tensor, tensor._version, output) for tensor, _, output in entries])
+        if held is None:
+            self._saved = entries
+        else:
+            held.entries = entries
 
     def _attach(self, output: Any, index: int) -> Any:
         """Make an output of forward this node's; returns what zeros in place of its gradient look like."""

@@ -1,0 +1,258 @@
+"""Sorting, the largest few, medians, and what is found by sorting."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numbanet import devices, dtypes
+from numbanet.autograd import Function
+from numbanet.functional.arithmetic import clone
+from numbanet.functional.indexing import AddElements, gather
+from numbanet.functional.shape import narrow, ravel, reshape, squeeze, transpose
+from numbanet.kernels import sorting
+from numbanet.shapes import normalize_dim
+from numbanet.tensor import Tensor, as_tensor, wrap
+
+__all__ = ["argsort", "bincount", "isin", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique"]
+
+
+class Sorted(NamedTuple):
+    """What ``sort``, ``topk``, ``kthvalue`` and ``median`` return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class Rows(Function):
+    """Values chosen from the rows of a matrix, and where they stood: the first of the sorted rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Any, count: int, down: bool) -> tuple[Tensor, Tensor]:
+        rows, ctx.n = x._array.shape
+        values = devices.empty((rows, count), x.dtype, x.device)
+        indices = devices.empty((rows, count), dtypes.int64, x.device)
+        kernel(devices.contiguous(x._array), values, indices, down)
+        places = wrap(indices)
+        ctx.save_for_backward(places)
+        ctx.mark_non_differentiable(places)
+        return wrap(values), places
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> Any:
+        (places,) = ctx.saved_tensors
+        shape = (*tuple(grad.shape), 1)
+        spread = AddElements.apply(reshape(grad, shape), places._array.reshape(shape), ctx.n)
+        return reshape(spread, (shape[0], ctx.n)), None, None, None
+
+
+def _sorted(kernel: Any, input: Tensor, dim: int, count: int, down: bool) -> Sorted:
+    """Run a kernel over rows along ``dim``."""
+    if input.ndim == 0:
+        values, indices = Rows.apply(reshape(input, (1, 1)), kernel, 1, down)
+        return Sorted(reshape(values, ()), reshape(indices, ()))
+    shape = list(input.shape)
+    last = len(shape) - 1
+    turned = input if dim == last else transpose(input, dim, last)
+    n, leading = turned.shape[-1], tuple(turned.shape[:-1])
+    flat = reshape(turned, (int(np.prod(leading, dtype=np.int64)), n))
+    values, indices = (reshape(t, (*leading, count)) for t in Rows.apply(flat, kernel, count, down))
+    if dim != last:
+        values, indices = clone(transpose(values, dim, last)), clone(transpose(indices, dim, last))
+    return Sorted(values, indices)
+
+
+def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Sorted:
+    """The values in order along ``dim``, and where each stood.
+
+    Args:
+        input: any tensor; NaN counts as the largest value.
+        dim: the dimension.
+        descending: largest first.
+        stable: equal elements keep their order, in either direction; they always do.
+
+    Returns:
+        A named tuple (values, indices).
+
+    Raises:
+        IndexError: for a dimension out of range.
+        NotImplementedError: on CUDA.
+    """
+    if isinstance(dim, bool):
+        raise TypeError(f"sort: dim must be an int, got {dim}")
+    dim = normalize_dim("sort", dim, input.ndim)
+    return _sorted(sorting.sort, input, dim, input._array.shape[dim] if input.ndim else 1, bool(descending))
+
+
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
+    """The indices of ``sort``."""
+    return sort(input.detach(), dim, descending).indices
+
+
+def msort(input: Tensor) -> Tensor:
+    """The values of ``sort`` along the first dimension."""
+    return sort(input, 0).values
+
+
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
+    """The ``k`` largest (or smallest) elements along ``dim``, in order, and where they stood.
+
+    Of equal elements the first come first. NaN counts as the largest value. ``sorted`` makes no difference.
+
+    Returns:
+        A named tuple (values, indices).
+
+    Raises:
+        RuntimeError: for k that is negative, or larger than the dimension.
+        IndexError: for a dimension out of range.
+        NotImplementedError: on CUDA.
+    """
+    try:
+        k = k.__index__()
+    except AttributeError:
+        raise TypeError(f"topk: k must be an int, got {k!r}") from None
+    dim = normalize_dim("topk", dim, input.ndim)
+    n = input._array.shape[dim] if input.ndim else 1
+    if not 0 <= k <= n:
+        raise RuntimeError(
+            f"topk: k={k} must be between 0 and {n}, the size of dimension {dim} of {tuple(input.shape)}"
+        )
+    if k > _BY_INSERTION:
+        values, indices = _sorted(sorting.sort, input, dim, n, bool(largest))
+        return Sorted(*(clone(narrow(t, dim, 0, k)) if k < n else t for t in (values, indices)))
+    return _sorted(sorting.topk, input, dim, k, bool(largest))
+
+
+_BY_INSERTION = 64  # the largest k for which keeping the best so far beats sorting rows of 1000
+
+
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Sorted:
+    """The ``k``-th smallest element along ``dim`` (counted from 1), and where it stands.
+
+    Raises:
+        RuntimeError: for k below 1 or beyond the dimension.
+        IndexError: for a dimension out of range.
+    """
+    dim = normalize_dim("kthvalue", dim, input.ndim)
+    n = input._array.shape[dim] if input.ndim else 1
+    if not 1 <= k <= n:
+        raise RuntimeError(
+            f"kthvalue: k={k} must be between 1 and {n}, the size of dimension {dim} of {tuple(input.shape)}"
+        )
+    indices = sort(input.detach(), dim).indices
+    return _at(input, narrow(indices, dim, k - 1, 1) if input.ndim else indices, dim, keepdim)
+
+
+def _at(input: Tensor, indices: Tensor, dim: int, keepdim: bool) -> Sorted:
+    """input's elements at one index for each line along ``dim``."""
+    if not input.ndim:
+        return Sorted(clone(input), indices)
+    values = gather(input, dim, indices)
+    return Sorted(values, clone(indices)) if keepdim else Sorted(squeeze(values, dim), clone(squeeze(indices, dim)))
+
+
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle one of the sorted elements, the lower of two; NaN where there is any.
+
+    Returns:
+        Without ``dim`` a 0-d tensor, else a named tuple (values, indices).
+
+    Raises:
+        IndexError: for a dimension out of range, or one without elements.
+    """
+    if dim is None:
+        if not input._array.size:
+            return wrap(devices.full((), np.nan if input.dtype.kind == "f" else np.iinfo(input.dtype).min, input.dtype))
+        return median(ravel(input), 0).values
+    dim = normalize_dim("median", dim, input.ndim)
+    n = input._array.shape[dim] if input.ndim else 1
+    if not n:
+        raise IndexError(f"median: expected at least one element along {dim}, got shape {tuple(input.shape)}")
+    values, indices = sort(input.detach(), dim)
+    if not input.ndim:
+        return Sorted(clone(input), indices)
+    ordered = values._array
+    place = np.full([1 if d == dim else s for d, s in enumerate(ordered.shape)], (n - 1) // 2, np.int64)
+    if input.dtype.kind == "f":
+        missing = np.isnan(ordered).sum(axis=dim, keepdims=True)
+        place = np.where(missing > 0, n - missing, place)  # the first NaN
+    return _at(input, gather(indices, dim, wrap(np.ascontiguousarray(place))), dim, keepdim)
+
+
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The different elements in order (or, along ``dim``, the different parts), found on the host.
+
+    Args:
+        input: any tensor.
+        sorted: the result is always sorted.
+        return_inverse: also where each element went, in input's shape.
+        return_counts: also how often each occurs.
+        dim: compare whole parts along this dimension.
+
+    Returns:
+        A tensor, or a tuple of the tensors asked for.
+    """
+    if dim is not None:
+        dim = normalize_dim("unique", dim, input.ndim)
+    array = devices.to_host(input._array)
+    values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
+    inverse = inverse.reshape(array.shape if dim is None else -1)
+    found = [values] + ([inverse] if return_inverse else []) + ([counts] if return_counts else [])
+    made = tuple(wrap(devices.to_device(np.ascontiguousarray(a), input.device)) for a in found)
+    return made if len(made) > 1 else made[0]
+
+
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, 2, ... occurs in a vector of ints; with weights the sums of theirs.
+
+    Raises:
+        RuntimeError: for another dtype or shape, negative numbers, weights of another length, or a negative minlength.
+    """
+    if input.dtype.kind not in "iu" or input.ndim != 1:
+        raise RuntimeError(f"bincount: expected a vector of ints, got {input.dtype} of shape {tuple(input.shape)}")
+    if minlength < 0:
+        raise RuntimeError(f"bincount: minlength must not be negative, got {minlength}")
+    if weights is not None and tuple(weights.shape) != tuple(input.shape):
+        raise RuntimeError(f"bincount: weights have shape {tuple(weights.shape)}, input {tuple(input.shape)}")
+    numbers = devices.to_host(input._array)
+    if numbers.size and numbers.min() < 0:
+        raise RuntimeError(f"bincount: expected numbers from 0 on, got {numbers.min()}")
+    if weights is None:
+        counts = np.bincount(numbers, minlength=minlength).astype(np.int64)
+    else:
+        counts = np.bincount(numbers, devices.to_host(weights._array), minlength)
+        counts = counts.astype(weights.dtype if weights.dtype == dtypes.float32 else np.float64)
+    return wrap(devices.to_device(counts, input.device))
+
+
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is one of ``test_elements``, found on the host."""
+    a, b = as_tensor(elements), as_tensor(test_elements)
+    found = np.isin(devices.to_host(a._array), devices.to_host(b._array), invert=invert)
+    return wrap(devices.to_device(np.asarray(found), a.device))
+
+
+def searchsorted(
+    sorted_sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
+) -> Tensor:
+    """Where in a sorted vector each value belongs, before (or, to the right, behind) equal ones; found on the host.
+
+    Raises:
+        RuntimeError: for more than one dimension, or sides that contradict.
+    """
+    if sorted_sequence.ndim != 1:
+        raise RuntimeError(f"searchsorted: expected a sorted vector, got shape {tuple(sorted_sequence.shape)}")
+    if side not in (None, "left", "right") or (side == "left" and right):
+        raise RuntimeError(f"searchsorted: side must be 'left' or 'right' and fit right={right}, got {side!r}")
+    wanted = as_tensor(values)
+    way: Any = "right" if right or side == "right" else "left"
+    places = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)
+    made = np.asarray(places, np.int32 if out_int32 else np.int64)
+    return wrap(devices.to_device(made, sorted_sequence.device))

@@ -1,0 +1,225 @@
+"""Running sums and products along the middle axis of a (outer, n, inner) view.
+
+Contract::
+
+    cumsum(x, out, reverse)          out[o, i, j] = sum of x[o, :i + 1, j]; with reverse of x[o, i:, j]
+    cumprod(x, out, reverse)         the same with products
+    cumprod_backward(x, dy, dx)      dx[o, k, j] = sum over i >= k of dy[o, i, j] * the product of x[o, :i + 1, j] less
+                                     its factor k
+
+x, out, dy and dx are (outer, n, inner) of one dtype, C-contiguous: floats, or int64. The caller allocates; out and dx are
+overwritten, and out may be x itself. cumprod_backward divides by nothing, so zeros in x need no care. NaN and infinity
+go on to the end of their line.
+
+Accumulators: float64 (int64 for int64) on the CPU; on CUDA sums are compensated (Kahan) in x's own dtype. A line is one
+thread's work from its start to its end, so the number of threads changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from numbanet.devices import cuda
+from numbanet.kernels import launch
+from numbanet.kernels.index import limit_threads, read, restore_threads, scalar, write
+from numbanet.kernels.kernel import Kernel, jit
+
+COLUMNS = 256  # columns of one task where inner > 1: their accumulators stay in the first-level cache
+GROUP = 4  # rows that run side by side where inner = 1: each addition of one waits for its last
+ROWS = 16  # rows of one task where inner = 1
+
+_cuda_kernels: list[tuple[Any, str]] = []
+
+
+def _accumulator(dtype: np.dtype) -> np.ndarray:
+    """An empty array of the dtype in which lines of ``dtype`` are accumulated."""
+    return np.empty(0, np.float64 if dtype.kind == "f" else np.int64)
+
+
+def _scan(name: str, numpy: Any, step: Callable[..., Any], identity: int) -> Kernel:
+    """The kernel ``name(x, out, reverse)``."""
+    step = scalar(step)
+
+    def reference(x, out, reverse):  # type: ignore[no-untyped-def]
+        wide = x.astype(np.float64) if x.dtype.kind == "f" else x
+        out[...] = numpy(wide[:, ::-1], axis=1)[:, ::-1] if reverse else numpy(wide, axis=1)
+
+    @jit(name=f"{name}_rows")
+    def rows(x, out, low, high, n, reverse, number):  # type: ignore[no-untyped-def]
+        row = low
+        turn = n - 1 if reverse else 0
+        way = -1 if reverse else 1
+        while row + GROUP <= high:
+            a = b = c = d = number(identity)
+            start = row * n + turn
+            for i in range(n):
+                at = start + way * i
+                a = step(a, read(x, at))
+                b = step(b, read(x, at + n))
+                c = step(c, read(x, at + 2 * n))
+                d = step(d, read(x, at + 3 * n))
+                write(out, at, a)
+                write(out, at + n, b)
+                write(out, at + 2 * n, c)
+                write(out, at + 3 * n, d)
+            row += GROUP
+        while row < high:
+            a = number(identity)
+            start = row * n + turn
+            for i in range(n):
+                a = step(a, read(x, start + way * i))
+                write(out, start + way * i, a)
+            row += 1
+
+    @jit(parallel=True, name=f"{name}_cpu")
+    def scan(x, out, like, n, inner, reverse):  # type: ignore[no-untyped-def]
+        threads = limit_threads(2 * x.size)
+        outer = x.size // (n * inner)
+        blocks = (inner + COLUMNS - 1) // COLUMNS
+        number = like.dtype.type
+        for task in prange((outer + ROWS - 1) // ROWS if inner == 1 else outer * blocks):
+            if inner == 1:
+                low = np.int64(task) * ROWS
+                rows(x, out, low, min(low + ROWS, outer), n, reverse, number)
+            else:
+                first = np.int64(task) % blocks * COLUMNS
+                width = min(COLUMNS, inner - first)
+                total = np.empty(width, like.dtype)
+                total[:] = number(identity)
+                start = np.int64(task) // blocks * n * inner + first
+                for i in range(n):
+                    at = start + (n - 1 - i if reverse else i) * inner
+                    for j in range(width):
+                        total[j] = step(total[j], read(x, at + j))
+                    for j in range(width):
+                        write(out, at + j, total[j])
+        restore_threads(threads)
+
+    def cpu(x: Any, out: Any, reverse: bool) -> None:
+        if x.size:
+            _, n, inner = x.shape
+            scan(x.reshape(-1), out.reshape(-1), _accumulator(x.dtype), n, inner, bool(reverse))
+
+    @cuda.jit
+    def scan_cuda(x, out, n, inner, reverse):  # type: ignore[no-untyped-def]
+        line = cuda.grid(1)
+        if line < x.size // n:
+            start = line // inner * n * inner + line % inner
+            total = out.dtype.type(identity)
+            for i in range(n):
+                at = start + (n - 1 - i if reverse != 0 else i) * inner
+                total = step(total, x[at])
+                out[at] = total
+
+    @cuda.jit
+    def sum_cuda(x, out, n, inner, reverse):  # type: ignore[no-untyped-def]
+        """As ``scan_cuda``, with Kahan's compensation."""
+        line = cuda.grid(1)
+        if line < x.size // n:
+            number = out.dtype.type
+            start = line // inner * n * inner + line % inner
+            total = number(0)
+            lost = number(0)
+            for i in range(n):
+                at = start + (n - 1 - i if reverse != 0 else i) * inner
+                value = x[at] - lost
+                larger = total + value
+                lost = (larger - total) - value
+                if lost != lost:  # infinity - infinity: nothing to compensate any more
+                    lost = number(0)
+                total = larger
+                out[at] = total
+
+    kernel = sum_cuda if name == "cumsum" else scan_cuda
+
+    def cuda_(x: Any, out: Any, reverse: bool) -> None:
+        if x.size:
+            _, n, inner = x.shape
+            kernel[launch.line(x.size // n)](x.reshape(-1), out.reshape(-1), n, inner, int(reverse))
+
+    _cuda_kernels.append((kernel, "void(float32[::1], float32[::1], int64, int64, int64)"))
+    return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
+
+
+cumsum = _scan("cumsum", np.cumsum, lambda total, x: total + x, 0)
+cumprod = _scan("cumprod", np.cumprod, lambda total, x: total * x, 1)
+
+
+# ------------------------------------------------------------------------------------------------ cumprod's gradient
+
+
+def cumprod_backward_reference(x, dy, dx):  # type: ignore[no-untyped-def]
+    wide = x.astype(np.float64)
+    for k in range(x.shape[1]):
+        others = wide.copy()
+        others[:, k] = 1
+        dx[:, k] = (dy * np.cumprod(others, axis=1))[:, k:].sum(axis=1)
+
+
+@jit(parallel=True)
+def _cumprod_backward(x, dy, dx, like, n, inner):  # type: ignore[no-untyped-def]
+    """With S[k] = dy[k] + x[k + 1] S[k + 1], dx[k] = S[k] times the product of everything before k."""
+    threads = limit_threads(4 * x.size)
+    number = like.dtype.type
+    for task in prange(x.size // n):
+        line = np.int64(task)
+        start = line // inner * n * inner + line % inner
+        later = np.empty(n, like.dtype)
+        total = number(0)
+        for i in range(n - 1, -1, -1):
+            at = start + i * inner
+            total = read(dy, at) + total * (read(x, at + inner) if i < n - 1 else number(0))
+            later[i] = total
+        before = number(1)
+        for i in range(n):
+            at = start + i * inner
+            write(dx, at, before * later[i])
+            before *= read(x, at)
+    restore_threads(threads)
+
+
+def _cumprod_backward_cpu(x: Any, dy: Any, dx: Any) -> None:
+    if x.size:
+        _, n, inner = x.shape
+        _cumprod_backward(x.reshape(-1), dy.reshape(-1), dx.reshape(-1), _accumulator(x.dtype), n, inner)
+
+
+@cuda.jit
+def _cumprod_backward_cuda_lines(x, dy, dx, n, inner):  # type: ignore[no-untyped-def]
+    line = cuda.grid(1)
+    if line < x.size // n:
+        number = dx.dtype.type
+        start = line // inner * n * inner + line % inner
+        total = number(0)
+        factor = number(0)
+        for i in range(n - 1, -1, -1):
+            at = start + i * inner
+            total = dy[at] + total * factor
+            factor = x[at]
+            dx[at] = total
+        before = number(1)
+        for i in range(n):
+            at = start + i * inner
+            dx[at] = before * dx[at]
+            before *= x[at]
+
+
+def _cumprod_backward_cuda(x: Any, dy: Any, dx: Any) -> None:
+    if x.size:
+        _, n, inner = x.shape
+        arrays = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+        _cumprod_backward_cuda_lines[launch.line(x.size // n)](*arrays, n, inner)
+
+
+cumprod_backward = Kernel(
+    "cumprod_backward", reference=cumprod_backward_reference, cpu=_cumprod_backward_cpu, cuda=_cumprod_backward_cuda
+)
+
+CUDA_KERNELS = (
+    *_cuda_kernels,
+    (_cumprod_backward_cuda_lines, "void(float32[::1], float32[::1], float32[::1], int64, int64)"),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numbanet
+from benchmarks import operators
 from benchmarks.cases import CASES, Case
 from numbanet import nn, optim  # noqa: F401 - imported at first use otherwise
 
@@ -12,6 +13,9 @@ from numbanet import nn, optim  # noqa: F401 - imported at first use otherwise
 def names(*parts: str, section: str = "") -> tuple[str, ...]:
     """The cases whose names begin with one of the parts, or those of a section."""
     return tuple(c.name for c in CASES.values() if c.section == section or c.name.split("/")[0] in parts)
+
+
+FAMILIES = tuple(case.name for case in operators.cases())
 
 
 class _Timed:
@@ -58,9 +62,19 @@ class Matmul(_Timed):
 
 
 class Operations(_Timed):
-    """Elementwise operations, reductions, losses, optimiser steps."""
+    """A few elementwise operations, reductions and losses that training steps consist of."""
 
-    params = tuple(name for name in names(section="ops") if name not in names("matmul"))
+    params = tuple(name for name in names(section="ops") if name not in {*names("matmul"), *FAMILIES})
 
     def time_operation(self, name: str) -> None:
+        self.run()
+
+
+class Operators(_Timed):
+    """Every operator, family by family, in less time each."""
+
+    params = FAMILIES
+    repeat = (2, 5, 0.5)
+
+    def time_operator(self, name: str) -> None:
         self.run()

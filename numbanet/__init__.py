@@ -82,6 +82,7 @@ _SUBPACKAGES = (
     "functional",
     "inspect",
     "io",
+    "linalg",
     "models",
     "nn",
     "ops",
@@ -229,6 +230,10 @@ _FUNCTIONS = frozenset(
         "log1p",
         "log2",
         "log_softmax",
+        "bitwise_and",
+        "bitwise_not",
+        "bitwise_or",
+        "bitwise_xor",
         "logical_and",
         "logical_not",
         "logical_or",
@@ -348,4 +353,19 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from numbanet import autograd, cuda, data, functional, inspect, io, models, nn, ops, optim, signal, train, utils
+    from numbanet import (
+        autograd,
+        cuda,
+        data,
+        functional,
+        inspect,
+        io,
+        linalg,
+        models,
+        nn,
+        ops,
+        optim,
+        signal,
+        train,
+        utils,
+    )

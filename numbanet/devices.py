@@ -273,7 +273,7 @@ def to_device(array: Array, device: Device) -> Array:
         return array
     if device.type == "cpu":
         return array.copy_to_host()
-    return cuda.to_device(np.ascontiguousarray(array))
+    return cuda.to_device(np.asarray(array, order="C"))
 
 
 def contiguous(array: Array) -> Array:
@@ -286,7 +286,7 @@ def contiguous(array: Array) -> Array:
         return out
     if array.is_c_contiguous():
         return array
-    return cuda.to_device(np.ascontiguousarray(array.copy_to_host()))
+    return cuda.to_device(np.asarray(array.copy_to_host(), order="C"))
 
 
 def is_contiguous(array: Array) -> bool:

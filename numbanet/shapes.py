@@ -110,8 +110,8 @@ def check_floating(name: str, **tensors: Any) -> None:
     """Refuse arguments that are not tensors of one floating dtype that the kernels know; None passes."""
     found = None
     for argument, tensor in tensors.items():
-        if tensor is None:
-            continue
+        if tensor is None and (found is not None and argument not in ("target", "grid")):
+            continue  # what comes first is needed
         try:
             dtype = tensor._array.dtype
         except AttributeError:

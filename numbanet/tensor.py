@@ -6,6 +6,7 @@ Every method is one line into ``functional``; this file holds no arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -445,16 +446,16 @@ class Tensor(Variable):
         return _F.abs(self)
 
     def __invert__(self) -> Tensor:
-        return _F.logical_not(self)
+        return _F.bitwise_not(self)
 
     def __and__(self, other: Any) -> Tensor:
-        return _F.logical_and(self, other)
+        return _F.bitwise_and(self, other)
 
     def __or__(self, other: Any) -> Tensor:
-        return _F.logical_or(self, other)
+        return _F.bitwise_or(self, other)
 
     def __xor__(self, other: Any) -> Tensor:
-        return _F.logical_xor(self, other)
+        return _F.bitwise_xor(self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return _F.eq(self, other)
@@ -577,6 +578,10 @@ METHODS = [
     "le",
     "log",
     "log1p",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -851,12 +856,37 @@ def from_dlpack(source: Any) -> Tensor:
     return from_numpy(np.from_dlpack(source))
 
 
-def _filled(name: str, size: tuple[Any, ...], value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def check_numel(name: str, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse shapes whose number of elements, or of bytes, is beyond int64.
+
+    Raises:
+        TypeError: for a size that is itself beyond it.
+        RuntimeError: for a product that is.
+    """
+    if any(size > _LARGEST for size in shape):
+        raise TypeError(f"{name}: a size does not fit int64, got shape {tuple(shape)}")
+    if prod(shape) * itemsize > _LARGEST:
+        raise RuntimeError(f"{name}: shape {tuple(shape)} has {prod(shape)} elements, more than memory can address")
+
+
+_LARGEST = 2**63 - 1
+
+
+def _checked_shape(name: str, size: tuple[Any, ...], dtype: np.dtype) -> tuple[int, ...]:
     shape = shapes.shape_argument(size)
     shapes.check_sizes(name, shape)
+    check_numel(name, shape, dtype.itemsize)
+    return shape
+
+
+def _filled(name: str, size: tuple[Any, ...], value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    shape = _checked_shape(name, size, wanted)
     where = as_device(device)
-    made = wrap(devices.empty(shape, wanted, where) if value is None else devices.full(shape, value, wanted, where))
+    try:
+        made = wrap(devices.empty(shape, wanted, where) if value is None else devices.full(shape, value, wanted, where))
+    except MemoryError:
+        raise RuntimeError(f"{name}: not enough memory for a {wanted} tensor of shape {shape}") from None
     return made.requires_grad_() if requires_grad else made
 
 
@@ -914,7 +944,9 @@ def full_like(
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The (n, m) matrix with ones on its diagonal."""
-    values = np.eye(n, m, dtype=dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype())
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    shape = _checked_shape("eye", (n, n if m is None else m), wanted)
+    values = np.eye(*shape, dtype=wanted)
     return tensor(values, device=device, requires_grad=requires_grad)
 
 
@@ -930,6 +962,7 @@ def arange(
         whole = all(isinstance(v, int | np.integer) for v in (start, end, step))
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
     count = max(0, int(np.ceil((end - start) / step)))
+    check_numel("arange", (count,), 8)
     values = start + step * np.arange(count, dtype=np.float64 if dtypes.as_dtype(dtype).kind == "f" else np.int64)
     return tensor(values.astype(dtypes.as_dtype(dtype)), device=device, requires_grad=requires_grad)
 
@@ -950,11 +983,13 @@ def _random(
     device: Any,
     requires_grad: bool,
 ) -> Tensor:
-    shape = shapes.shape_argument(size)
-    shapes.check_sizes("rand", shape)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    shape = _checked_shape("rand", size, wanted)
     source = (generator or default_generator).numpy_generator()
-    values = np.asarray(draw(source, shape, wanted if wanted.itemsize >= 4 else dtypes.float32))
+    try:
+        values = np.asarray(draw(source, shape, wanted if wanted.itemsize >= 4 else dtypes.float32))
+    except MemoryError:
+        raise RuntimeError(f"rand: not enough memory for a {wanted} tensor of shape {shape}") from None
     made = wrap(devices.to_device(values.astype(wanted, copy=False), as_device(device)))
     return made.requires_grad_() if requires_grad else made
 
@@ -1016,7 +1051,13 @@ def randint(
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """A random order of the ints 0 ... n-1 (int64)."""
+    """A random order of the ints 0 ... n-1 (int64).
+
+    Raises:
+        RuntimeError: for a negative n.
+    """
+    if n < 0:
+        raise RuntimeError(f"randperm: n must not be negative, got {n}")
     return tensor((generator or default_generator).numpy_generator().permutation(n), device=device)
 
 
@@ -1025,8 +1066,8 @@ def is_tensor(obj: object) -> bool:
     return isinstance(obj, Tensor)
 
 
-def operands(name: str, *values: Any) -> list[Tensor]:
-    """Tensors from tensors and numbers of one call, promoted to one dtype and checked to be on one device."""
+def _promoted(name: str, values: tuple[Any, ...]) -> tuple[list[Any], np.dtype, Device | None]:
+    """The values of one call with arrays as tensors, the dtype they have together, and the one device they are on."""
     made: list[Any] = []
     ranks = []
     device: Device | None = None
@@ -1046,7 +1087,17 @@ def operands(name: str, *values: Any) -> list[Tensor]:
         else:
             raise TypeError(f"{name}: expected a tensor or a number, got {type(value).__name__}")
         made.append(value)
-    dtype = ranks[0][0] if len({r for r in ranks}) == 1 else dtypes.result_type(*ranks)
+    return made, ranks[0][0] if len({r for r in ranks}) == 1 else dtypes.result_type(*ranks), device
+
+
+def result_dtype(name: str, *values: Any) -> np.dtype:
+    """The dtype that tensors and numbers of one call are promoted to."""
+    return _promoted(name, values)[1]
+
+
+def operands(name: str, *values: Any) -> list[Tensor]:
+    """Tensors from tensors and numbers of one call, promoted to one dtype and checked to be on one device."""
+    made, dtype, device = _promoted(name, values)
     for position, value in enumerate(made):
         if not isinstance(value, Tensor):
             array = np.full((), value, dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of two libraries must not spin against each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores; two threads show what many would
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 
 import pytest
 

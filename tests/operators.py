@@ -483,6 +483,7 @@ FUNCTIONS: dict[str, Example] = {
     **{name: call(X, f(3)) for name in ("add_", "sub_", "mul_", "eq", "ne", "lt", "le", "gt", "ge")},
     **{name: call(X, X) for name in ("isclose", "allclose", "equal")},
     **{name: call(b(2, 3), b(3)) for name in ("logical_and", "logical_or", "logical_xor")},
+    **{name: call(i(2, 3), i(3)) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
     **{name: call(X) for name in ("abs", "abs_", "absolute", "neg", "neg_", "negative", "square", "sign")},
     **{name: call(X) for name in ("exp", "exp_", "expm1", "sin", "cos", "erf", "ceil", "floor", "round")},
     **{name: call(X) for name in ("isnan", "isinf", "isfinite", "clone")},
@@ -500,6 +501,7 @@ FUNCTIONS: dict[str, Example] = {
     **{name: call(X, X, 0.3) for name in ("lerp", "lerp_")},
     **{name: call(X, 0.25) for name in ("clamp_min_", "clamp_max_")},
     "logical_not": call(b(2, 3)),
+    "bitwise_not": call(i(2, 3)),
     "where": call(b(2, 3), X, f(3)),
     # conv
     "conv1d": call(LINE, f(6, 2, 3), f(6), 2, 1, 1, 2),

@@ -359,3 +359,15 @@ def test_random_graphs_agree_with_finite_differences():
             return sum(p.sum() for p in pool)
 
         assert autograd.gradcheck(f, x)
+
+
+def test_second_gradients_through_a_change_in_place():
+    """d/dc of |d(c . y)/dx|^2, where y is x with its middle replaced: the middle belongs to v alone."""
+    for write in (lambda y, v: y.__setitem__(slice(1, 2), v), lambda y, v: y[1:].view(2, 1)[:1, 0].copy_(v)):
+        x, v, c = leaf(1.0, 2.0, 3.0), leaf(5.0), leaf(1.0, 1.0, 1.0)
+        y = x * 1
+        write(y, v)
+        grad_x, grad_v = autograd.grad(y, [x, v], c, create_graph=True)
+        assert grad_x.tolist() == [1.0, 0.0, 1.0] and grad_v.tolist() == [1.0]
+        (grad_c,) = autograd.grad((grad_x * grad_x).sum() + 2.5 * (grad_v * grad_v).sum(), [c])
+        assert grad_c.tolist() == [2.0, 5.0, 2.0]

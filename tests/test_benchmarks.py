@@ -144,7 +144,9 @@ def test_comparison_lists_cases(capsys):
 def test_comparison_script_starts_from_anywhere(tmp_path):
     script = ROOT / "benchmarks" / "compare_torch.py"
     command = [sys.executable, str(script), "--list", "--filter", "^optim/SGD/lenet$"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "optim/SGD/lenet\n"
+    assert (
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "optim/SGD/lenet\n"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- asv
@@ -156,7 +158,7 @@ def _benchmarks():
         bench_kernels.Convolution: str(CONVOLUTIONS[-1]),
         bench_kernels.Layers: "avg_pool2d/forward/256x6x28x28 2/2",
         bench_kernels.Matmul: "matmul/256x256x256",
-        bench_kernels.Operations: "optim/SGD/lenet",
+        bench_kernels.Operators: "optim/SGD/lenet",
         bench_training.TrainingStep: "lenet",
         bench_training.ForwardPass: "lenet",
         bench_memory.PeakMemory: "lenet",
@@ -177,7 +179,7 @@ def test_asv_benchmark_runs(cls, method, parameter):
 
 
 def test_asv_kernel_benchmarks_cover_every_layer_and_operation():
-    classes = (bench_kernels.Convolution, bench_kernels.Layers, bench_kernels.Matmul, bench_kernels.Operations)
+    classes = [getattr(bench_kernels, name) for name in ("Convolution", "Layers", "Matmul", "Operations", "Operators")]
     covered = [name for cls in classes for name in cls.params]
     assert sorted(covered) == sorted(c.name for c in CASES.values() if c.section != "networks")
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "tensor": {"autograd", "random"} | FOUNDATION,
     "functional": {"kernels"} | TENSOR,
     "nn": (FUNCTIONAL - {"kernels"}),
+    "linalg": (FUNCTIONAL - {"kernels"}),
     "signal": (FUNCTIONAL - {"kernels"}),
     "ops": {"functional", "nn"},
     "optim": {"functional", "kernels"} | TENSOR,  # a step is one kernel, and nothing differentiates it

@@ -54,6 +54,7 @@ DIFFERENT: dict[tuple[str, str], str] = {
     ("random_", "gradients"): "no gradient where PyTorch has one of zeros",
     ("bernoulli_", "gradients"): "no gradient where PyTorch has one of zeros",
     ("floor_divide", "gradients"): "no gradient; PyTorch refuses to compute one",
+    ("grid_sample", "twice"): "the grid's gradient cannot be differentiated again, and says so",
     **{
         (name, "empty is refused"): "PyTorch's backward fails, its forward gives the empty result"
         for name in ("pixel_shuffle", "pixel_unshuffle", "PixelShuffle", "PixelUnshuffle")

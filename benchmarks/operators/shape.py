@@ -32,8 +32,9 @@ def _indexed(
     return passes(name, _text(shape, index), "ops", function, arrays)
 
 
-def _forward(name: str, function: Callable[..., Any], *shapes: tuple[int, ...]) -> Case:
-    arrays = lambda: [random(f"input {i}", *shape) for i, shape in enumerate(shapes)]  # noqa: E731
+def _forward(name: str, function: Callable[..., Any], *shapes: tuple[int, ...], positive: bool = False) -> Case:
+    made = lambda i, shape: random(f"input {i}", *shape)  # noqa: E731
+    arrays = lambda: [abs(made(i, s)) if positive else made(i, s) for i, s in enumerate(shapes)]  # noqa: E731
     return Case(f"{name}/forward/{_text(*shapes)}", "ops", lambda library: forward(function, arrays(), library))
 
 
@@ -58,7 +59,7 @@ CASES: list[Case] = [
     *_both("masked_fill", lambda lib, x: x.masked_fill(x > 0, 0.5), BIG),
     *_both("lerp", lambda lib, a, b: lib.lerp(a, b, 0.3), BIG, BIG),
     _forward("addcmul", lambda lib, a, b, c: lib.addcmul(a, b, c, value=0.5), BIG, BIG, BIG),
-    _forward("log2", lambda lib, x: lib.log2(x), BIG),
+    _forward("log2", lambda lib, x: lib.log2(x), BIG, positive=True),
     *_both("einsum", lambda lib, a, b: lib.einsum("bhqd,bhkd->bhqk", a, b), (8, 8, 128, 64), (8, 8, 128, 64)),
     *_both("einsum", lambda lib, x, w: lib.einsum("nchw,oc->nohw", x, w), (16, 64, 28, 28), (128, 64)),
 ]

@@ -6,6 +6,7 @@ backward.
 
 from numbanet.functional.activation import *
 from numbanet.functional.arithmetic import *
+from numbanet.functional.class_loss import *
 from numbanet.functional.conv import *
 from numbanet.functional.deform import *
 from numbanet.functional.distance import *
@@ -18,6 +19,7 @@ from numbanet.functional.indexing import *
 from numbanet.functional.interpolate import *
 from numbanet.functional.linear import *
 from numbanet.functional.loss import *
+from numbanet.functional.margin_loss import *
 from numbanet.functional.normalization import *
 from numbanet.functional.pad import *
 from numbanet.functional.pooling import *

@@ -37,6 +37,10 @@ __all__ = [
     "asin",
     "atan",
     "atan2",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
     "ceil",
     "clamp",
     "clamp_",
@@ -187,14 +191,18 @@ class AddScaled(Function):
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input - alpha * other``."""
+    _refuse_bools("sub", input, other)
     if alpha != 1:
         other = mul(other, alpha)
     a, b = operands("sub", input, other)
-    if a.dtype == dtypes.bool:
-        raise RuntimeError(
-            "sub: subtracting bool tensors is not defined; use logical_xor, or convert to a number dtype"
-        )
     return Sub.apply(a, b, None)
+
+
+def _refuse_bools(name: str, *values: Any) -> None:
+    if any(isinstance(v, bool | np.bool_) or getattr(v, "dtype", None) == dtypes.bool for v in values):
+        raise RuntimeError(
+            f"{name}: subtraction with bools is not defined; use logical_xor or logical_not, or convert to a number dtype"
+        )
 
 
 class Sub(Function):
@@ -432,14 +440,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if len(numbers) == 2 - (min is None) - (max is None) and not any(bound != bound for bound in numbers):
         (x, *_) = operands("clamp", input, *numbers)
         return Clamp.apply(x, None, -np.inf if min is None else min, np.inf if max is None else max)
-    result = input
-    if min is not None:
-        low, result = operands("clamp", min, result)
-        result = where(logical_or(lt(result, low), ne(low, low)), low, result)
-    if max is not None:
-        high, result = operands("clamp", max, result)
-        result = where(logical_or(gt(result, high), ne(high, high)), high, result)
-    return result
+    given = [bound for bound in (min, max) if bound is not None]
+    x, *bounds = operands("clamp", input, *given)
+    low = None if min is None else bounds[0]
+    high = None if max is None else bounds[-1]
+    return Limit.apply(x, low, high, broadcast_shapes("clamp", *[t._array.shape for t in (x, *bounds)]))
 
 
 class Clamp(Function):
@@ -461,6 +466,37 @@ class Clamp(Function):
         dx = devices.empty(x._array.shape, x.dtype, x.device)
         elementwise.clamp_backward(devices.contiguous(x._array), devices.contiguous(grad._array), dx, low, high)
         return wrap(dx), None, None, None
+
+
+class Limit(Function):
+    """``clamp`` between tensors; a bound of NaN gives NaN, and none of the three a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor | None, high: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(x, low, high)
+        y = x
+        if low is not None:
+            y = where(logical_or(lt(y, low), ne(low, low)), low, y)
+        if high is not None:
+            y = where(logical_or(gt(y, high), ne(high, high)), high, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, low, high = ctx.saved_tensors
+        passes = [test(x, bound) for test, bound in ((ge, low), (le, high)) if bound is not None]
+        reaches: list[Any] = [passes[0] if len(passes) == 1 else logical_and(*passes), None, None]
+        if low is not None:
+            below = lt(x, low)
+            reaches[1] = below if high is None else logical_and(below, lt(low, high))
+        if high is not None:
+            above = gt(x, high)
+            reaches[2] = above if low is None else logical_or(above, lt(high, low))
+        grads = [
+            unbroadcast(where(reach, grad, 0.0), t._array.shape) if needed else None
+            for reach, t, needed in zip(reaches, (x, low, high), ctx.needs_input_grad[:3], strict=True)
+        ]
+        return *grads, None
 
 
 clip = clamp
@@ -677,27 +713,84 @@ def _truth(x: Tensor) -> Tensor:
     return x if x.dtype == dtypes.bool else ne(x, 0)
 
 
+def _truths(name: str, *values: Any) -> list[Tensor]:
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}: expected tensors, got {type(value).__name__}")
+    return operands(name, *[_truth(value) for value in values])
+
+
 def logical_and(input: Tensor, other: Tensor) -> Tensor:
     """Whether both are true (non-zero)."""
-    a, b = operands("logical_and", _truth(input), _truth(other))
+    a, b = _truths("logical_and", input, other)
     return _binary(elementwise.logical_and, a, b)
 
 
 def logical_or(input: Tensor, other: Tensor) -> Tensor:
     """Whether either is true (non-zero)."""
-    a, b = operands("logical_or", _truth(input), _truth(other))
+    a, b = _truths("logical_or", input, other)
     return _binary(elementwise.logical_or, a, b)
 
 
 def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     """Whether exactly one is true (non-zero)."""
-    a, b = operands("logical_xor", _truth(input), _truth(other))
+    a, b = _truths("logical_xor", input, other)
     return _binary(elementwise.logical_xor, a, b)
 
 
 def logical_not(input: Tensor) -> Tensor:
     """Whether it is false (zero)."""
     return _unary(elementwise.logical_not, _truth(input))
+
+
+def _bitwise(name: str, input: Any, other: Any) -> Tensor:
+    a, b = operands(name, input, other)
+    if a.dtype.kind not in "iub":
+        raise NotImplementedError(f"{name}: expected integers or bools, got {a.dtype}")
+    kernel = name.replace("bitwise", "logical") if a.dtype == dtypes.bool else name
+    return _binary(getattr(elementwise, kernel), a, b)
+
+
+def bitwise_and(input: Any, other: Any) -> Tensor:
+    """``input & other``, bit by bit, of integers; of bools whether both are true. Broadcasts.
+
+    Raises:
+        NotImplementedError: for floating tensors.
+    """
+    return _bitwise("bitwise_and", input, other)
+
+
+def bitwise_or(input: Any, other: Any) -> Tensor:
+    """``input | other``, bit by bit, of integers; of bools whether either is true. Broadcasts.
+
+    Raises:
+        NotImplementedError: for floating tensors.
+    """
+    return _bitwise("bitwise_or", input, other)
+
+
+def bitwise_xor(input: Any, other: Any) -> Tensor:
+    """``input ^ other``, bit by bit, of integers; of bools whether exactly one is true. Broadcasts.
+
+    Raises:
+        NotImplementedError: for floating tensors.
+    """
+    return _bitwise("bitwise_xor", input, other)
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """``~input``, bit by bit, of integers (-x - 1); of bools the opposite.
+
+    Raises:
+        NotImplementedError: for floating tensors.
+    """
+    if not isinstance(input, Tensor):
+        raise TypeError(f"bitwise_not: expected a tensor, got {type(input).__name__}")
+    if input.dtype == dtypes.bool:
+        return logical_not(input)
+    if input.dtype.kind not in "iu":
+        raise NotImplementedError(f"bitwise_not: expected integers or bools, got {input.dtype}")
+    return neg(input) - 1
 
 
 def isnan(input: Tensor) -> Tensor:
@@ -918,14 +1011,14 @@ class Abs(Function):
         return grad * sign(x), None
 
 
-def _step(name: str, kernel: Any, doc: str) -> Any:
-    """A function that is constant between jumps: its gradient is zero."""
+def _step(name: str, kernel: Any, doc: str, rounds: bool = True) -> Any:
+    """A function that is constant between jumps: its gradient is zero. One that ``rounds`` leaves integers alone."""
 
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _unary(kernel, x)
+        return wrap(_copy(x._array)) if rounds and x.dtype.kind in "iu" else _unary(kernel, x)
 
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad * 0
+        return grad.new_zeros(tuple(grad.shape))
 
     operation: Any = type(
         name.capitalize(), (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
@@ -939,7 +1032,7 @@ def _step(name: str, kernel: Any, doc: str) -> Any:
     return function
 
 
-sign = _step("sign", elementwise.sign, "-1, 0 or 1 by the sign of each element.")
+sign = _step("sign", elementwise.sign, "-1, 0 or 1 by the sign of each element.", rounds=False)
 floor = _step("floor", elementwise.floor, "The largest whole number not above each element.")
 ceil = _step("ceil", elementwise.ceil, "The smallest whole number not below each element.")
 round = _step("round", elementwise.round_, "The nearest whole number, halves to even.")
@@ -1005,6 +1098,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 def add_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input += alpha * other``. Returns input."""
     if alpha != 1:
+        inplace.check("add_", input, other, alpha)
         if _scales_into(input, other, alpha):
             elementwise.axpy(
                 inplace.disjoint(devices.contiguous(other._array), input._array), input._array, float(alpha)
@@ -1031,7 +1125,9 @@ def _scales_into(input: Tensor, other: Any, alpha: Any) -> bool:
 
 def sub_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input -= alpha * other``. Returns input."""
+    _refuse_bools("sub_", input, other)
     if alpha != 1:
+        inplace.check("sub_", input, other, alpha)
         other = mul(other, alpha)
     return inplace.binary("sub_", Sub, input, other, keeps_input=False)
 
@@ -1069,12 +1165,12 @@ def sqrt_(input: Tensor) -> Tensor:
 
 def neg_(input: Tensor) -> Tensor:
     """``-input`` in place. Returns input."""
-    return inplace.unary("neg_", Neg, input, keeps_input=False)
+    return inplace.unary("neg_", Neg, input, keeps_input=False, integers=True)
 
 
 def abs_(input: Tensor) -> Tensor:
     """``abs`` in place. Returns input."""
-    return inplace.unary("abs_", Abs, input)
+    return inplace.unary("abs_", Abs, input, integers=True)
 
 
 def log_(input: Tensor) -> Tensor:
@@ -1088,6 +1184,7 @@ def clamp_(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if numbers and input.dtype.kind == "f" and min == min and max == max:
         bounds = -np.inf if min is None else min, np.inf if max is None else max
         return inplace.unary("clamp_", Clamp, input, numbers=bounds)
+    inplace.check("clamp_", input, min, max)
     return inplace.assign("clamp_", input, clamp(clone(input), min, max))
 
 
@@ -1103,16 +1200,19 @@ def clamp_max_(input: Tensor, max: Any) -> Tensor:
 
 def lerp_(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """``lerp`` in place. Returns input."""
+    inplace.check("lerp_", input, end, weight)
     return inplace.assign("lerp_", input, lerp(clone(input), end, weight))
 
 
 def addcmul_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """``addcmul`` in place. Returns input."""
+    inplace.check("addcmul_", input, tensor1, tensor2)
     return inplace.assign("addcmul_", input, addcmul(clone(input), tensor1, tensor2, value=value))
 
 
 def addcdiv_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """``addcdiv`` in place. Returns input."""
+    inplace.check("addcdiv_", input, tensor1, tensor2)
     return inplace.assign("addcdiv_", input, addcdiv(clone(input), tensor1, tensor2, value=value))
 
 

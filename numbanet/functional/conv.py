@@ -56,7 +56,7 @@ def conv1d(
 
     Reference: A. Waibel et al., "Phoneme recognition using time-delay neural networks" (1989), section II.
     """
-    shapes.check_floating("conv1d", input=input, weight=weight, bias=bias)
+    _check_tensors("conv1d", input, weight, bias)
     if input.ndim == 2:
         return conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     out_shape, geometry = _conv1d_geometry(
@@ -108,7 +108,7 @@ def conv2d(
     Reference: Y. LeCun et al., "Gradient-based learning applied to document recognition" (1998), section II.A;
     V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning" (2016), sections 2 and 4.
     """
-    shapes.check_floating("conv2d", input=input, weight=weight, bias=bias)
+    _check_tensors("conv2d", input, weight, bias)
     if input.ndim == 3:
         return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     out_shape, geometry = shapes.conv2d_geometry(
@@ -121,6 +121,13 @@ def conv2d(
         groups,
     )
     return Conv2dFunction.apply(input, weight, bias, out_shape, geometry)
+
+
+def _check_tensors(name: str, input: Any, weight: Any, bias: Any) -> None:
+    """Tensors of one floating dtype; only the bias may be None."""
+    if weight is None:
+        raise TypeError(f"{name}: argument 'weight' must be a Tensor, not NoneType")
+    shapes.check_floating(name, input=input, weight=weight, bias=bias)
 
 
 class Conv2dFunction(Function):
@@ -308,7 +315,7 @@ def _transposed(
     groups: int,
     dilation: Any,
 ) -> Tensor:
-    shapes.check_floating(name, input=input, weight=weight, bias=bias)
+    _check_tensors(name, input, weight, bias)
     single = input.ndim == dims + 1
     x = input.unsqueeze(0) if single else input
     out_shape, geometry = _transpose_geometry(

@@ -1,19 +1,20 @@
 """Dropout of elements and of whole channels.
 
-A mask is a (seed, offset) pair of the default generator's counter-based stream: it is the same on every device and with
-any number of threads, and backward makes it again instead of keeping it. Where whole channels are dropped, the mask has
-one number for each channel, and is kept.
+A mask comes from a (seed, offset) pair of the default generator's counter-based stream: it is the same on every device
+and with any number of threads. Backward has it as one bit for each element (to draw the numbers again takes twice as long
+as to read gradients). Where whole channels are dropped, the mask has one number for each channel.
 """
 
 from __future__ import annotations
 
 import warnings
+from math import prod
 from typing import Any
 
-from numbanet import devices, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, no_grad
 from numbanet.devices import Array
-from numbanet.functional.inplace import assign, unary
+from numbanet.functional.inplace import unary
 from numbanet.kernels import dropout as kernels
 from numbanet.random import default_generator
 from numbanet.tensor import Tensor, wrap
@@ -77,27 +78,51 @@ def _drop(name: str, function: type[_Dropout], input: Tensor, p: float, inplace:
 
 
 class _Dropout(Function):
-    """y = f(x) by one kernel; the gradient, which is linear in dy with the same mask, is its own gradient's formula."""
+    """y = f(x) by one kernel, which also makes the mask."""
 
     kernel: Any
-    gradient: type[_Dropout]
+    gradient: type[_DropoutGrad]
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, out: Array | None, p: float, seed: int, offset: int) -> Tensor:
-        ctx.mask = p, seed, offset
         source = devices.contiguous(x._array)
         y = devices.empty(source.shape, source.dtype, x.device) if out is None else out
+        mask = devices.empty((kernels.mask_bytes(y.size),), dtypes.uint8, x.device)
         if y.size:
-            ctx.function.kernel(source, y, p, seed, offset)
+            ctx.function.kernel(source, y, mask, p, seed, offset)
+        ctx.p = p
+        ctx.save_for_backward(wrap(mask))
         return wrap(y)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        return ctx.function.gradient.apply(dy, None, *ctx.mask), None, None, None, None
+        (mask,) = ctx.saved_tensors
+        return ctx.function.gradient.apply(dy, mask, ctx.p), None, None, None, None
 
 
-class DropoutGradFunction(_Dropout):
-    """dx = mask dy / (1 - p): its own gradient is itself."""
+class _DropoutGrad(Function):
+    """dx, which is linear in dy with the same mask: its own gradient is itself."""
+
+    kernel: Any
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, mask: Tensor, p: float) -> Tensor:
+        source = devices.contiguous(dy._array)
+        dx = devices.empty(source.shape, source.dtype, dy.device)
+        if dx.size:
+            ctx.function.kernel(source, mask._array, dx, p)
+        ctx.p = p
+        ctx.save_for_backward(mask)
+        return wrap(dx)
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor) -> Any:
+        (mask,) = ctx.saved_tensors
+        return ctx.function.apply(ddx, mask, ctx.p), None, None
+
+
+class DropoutGradFunction(_DropoutGrad):
+    """dx = mask dy / (1 - p)."""
 
     kernel = kernels.dropout_backward
 
@@ -109,8 +134,8 @@ class DropoutFunction(_Dropout):
     gradient = DropoutGradFunction
 
 
-class AlphaDropoutGradFunction(_Dropout):
-    """dx = a mask dy: its own gradient is itself."""
+class AlphaDropoutGradFunction(_DropoutGrad):
+    """dx = a mask dy."""
 
     kernel = kernels.alpha_dropout_backward
 
@@ -120,10 +145,6 @@ class AlphaDropoutFunction(_Dropout):
 
     kernel = kernels.alpha_dropout_forward
     gradient = AlphaDropoutGradFunction
-
-
-DropoutGradFunction.gradient = DropoutGradFunction
-AlphaDropoutGradFunction.gradient = AlphaDropoutGradFunction
 
 
 # ------------------------------------------------------------------------------------------------------- whole channels
@@ -183,22 +204,46 @@ def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
 def _drop_channels(
     name: str, input: Tensor, p: float, training: bool, inplace: bool, batched: bool = True, alpha: bool = False
 ) -> Tensor:
-    """input * mask (+ shift), with a number for each channel of each image."""
+    """input * factor + shift, with numbers for each channel of each image."""
     if not training or p == 0.0:
         return input
     shapes.check_floating(name, input=input)
     shape = tuple(input.shape)
     if len(shape) < 2:
         raise RuntimeError(f"{name}: expected input of shape (N, C, ...), got {shape}, of {len(shape)} dimensions")
-    channels = 2 if batched else 1
-    kept = devices.empty((*shape[:channels], *(1,) * (len(shape) - channels)), input.dtype, input.device)
-    mask = wrap(kept)
+    channels = shape[: 2 if batched else 1]
+    kept = devices.empty((prod(channels),), input.dtype, input.device)
+    factor = wrap(kept)
     with no_grad():
-        mask.fill_(1.0)
-        dropout(mask, p, inplace=True)  # 0 or 1 / (1 - p)
+        factor.fill_(1.0)
+        dropout(factor, p, inplace=True)  # 0 or 1 / (1 - p)
         if alpha:
-            scale, shift, dropped = kernels.alpha_affine(p)
-            mask = (mask > 0).to(dtype=input.dtype)
-            mask, moved = mask * scale, mask * (shift - dropped) + dropped
-    result = input * mask + moved if alpha else input * mask
-    return assign(name, input, result) if inplace else result
+            scale, moved, dropped = kernels.alpha_affine(p)
+            factor = (factor > 0).to(dtype=input.dtype)
+            factor, shift = factor * scale, factor * (moved - dropped) + dropped
+        else:
+            shift = factor * 0.0
+    if inplace:
+        return unary(name, ChannelAffineFunction, input, keeps_input=False, numbers=(factor, shift))
+    return ChannelAffineFunction.apply(input, None, factor, shift)
+
+
+class ChannelAffineFunction(Function):
+    """y = factor x + shift, with a number of each for each of the first dimensions' channels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Array | None, factor: Tensor, shift: Tensor) -> Tensor:
+        source = devices.contiguous(x._array)
+        y = devices.empty(source.shape, source.dtype, x.device) if out is None else out
+        if y.size:
+            planes = factor._array.size, y.size // factor._array.size
+            kernels.channel_affine(source.reshape(planes), factor._array, shift._array, y.reshape(planes))
+        ctx.save_for_backward(factor)
+        return wrap(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (factor,) = ctx.saved_tensors
+        with no_grad():
+            shift = factor * 0.0
+        return ChannelAffineFunction.apply(dy, None, factor, shift), None, None, None

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from numbanet import devices
-from numbanet.autograd import Function, is_grad_enabled, no_grad
+from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
-from numbanet.tensor import Tensor, operands, wrap
+from numbanet.shapes import broadcast_shapes
+from numbanet.tensor import Tensor, operands, result_dtype, wrap
 
 
 def disjoint(array: Array, out: Array) -> Array:
@@ -42,16 +43,52 @@ def _check_leaf(name: str, target: Tensor) -> None:
             )
 
 
+def _check_shape(name: str, target: Tensor, shape: tuple[int, ...]) -> None:
+    if shape != target._array.shape:
+        raise RuntimeError(
+            f"{name}: the result has shape {tuple(shape)}, which cannot be put into a tensor of shape {tuple(target.shape)}"
+        )
+
+
+def _check_dtype(name: str, target: Tensor, dtype: np.dtype) -> None:
+    """Refuse what would lose its kind: floats in integers, and anything but bools in bools."""
+    if (dtype.kind == "f" and target.dtype.kind != "f") or (target.dtype.kind == "b" and dtype.kind != "b"):
+        raise RuntimeError(f"{name}: the result is {dtype}, and cannot be put into a {target.dtype} tensor")
+
+
+def _harmless(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether ``value`` surely leaves shape and dtype as they are: the usual case, told quickly."""
+    if isinstance(value, Tensor):
+        return value._array.shape == shape and value._array.dtype == dtype
+    return dtype.kind == "f" and type(value) in (int, float)
+
+
+def check(name: str, target: Tensor, *others: Any, promotes: bool = True) -> None:
+    """Refuse, before anything is computed, a result of ``target`` and ``others`` that does not fit into target.
+
+    Others are tensors and numbers (None is passed over) that broadcast with target; ``promotes`` where the result's
+    dtype is theirs together, not target's own.
+
+    Raises:
+        RuntimeError: for a broadcast shape other than target's, or floats that would go into integers.
+    """
+    shape, dtype = target._array.shape, target._array.dtype
+    given = [value for value in others if value is not None and not _harmless(value, shape, dtype)]
+    if not given:
+        return
+    around = [value._array.shape for value in given if isinstance(value, Tensor) and value._array.shape != shape]
+    if around:
+        _check_shape(name, target, broadcast_shapes(name, shape, *around))
+    if promotes:
+        _check_dtype(name, target, result_dtype(name, target, *given))
+
+
 def assign(name: str, target: Tensor, value: Tensor, copied: bool = False) -> Tensor:
     """Make ``value`` (of target's shape) the value of ``target``; ``copied`` if it already stands in its memory."""
     _check_leaf(name, target)
-    if value._array.shape != target._array.shape:
-        raise RuntimeError(
-            f"{name}: the result has shape {tuple(value.shape)}, which cannot be put into a tensor of shape {tuple(target.shape)}"
-        )
+    _check_shape(name, target, value._array.shape)
     if value.dtype != target.dtype:
-        if value.dtype.kind == "f" and target.dtype.kind != "f":
-            raise RuntimeError(f"{name}: the result is {value.dtype}, and cannot be put into a {target.dtype} tensor")
+        _check_dtype(name, target, value.dtype)
         value = value.to(dtype=target.dtype)
     recording = _recording(target, target._base, value)
     if not copied:
@@ -85,18 +122,17 @@ class ViewWrite(Function):
             part = function.apply(part, *args)
         grad_base = None
         if ctx.needs_input_grad[0]:
-            grad_base = grad.clone()
-            with no_grad():
-                look = grad_base.detach()
-                for function, args in ctx.steps:
-                    look = function.apply(look, *args)
-                devices.assign(look._array, np.zeros((), grad.dtype))
+            look = grad_base = grad.clone()
+            for function, args in ctx.steps:
+                look = function.apply(look, *args)
+            assign("backward of a change in place", look, look.new_zeros(()).expand(tuple(look.shape)))
         return grad_base, part.clone() if ctx.needs_input_grad[1] else None, None
 
 
 def binary(name: str, function: type[Function], target: Tensor, other: Any, keeps_input: bool = True) -> Tensor:
     """``target = function(target, other)`` in target's memory; ``keeps_input`` if backward may need the old target."""
     _check_leaf(name, target)
+    check(name, target, other)
     recording = _recording(target, target._base, other)
     old = target.clone() if recording and keeps_input else target
     a, b = operands(name, old, other)
@@ -107,11 +143,21 @@ def binary(name: str, function: type[Function], target: Tensor, other: Any, keep
 
 
 def unary(
-    name: str, function: type[Function], target: Tensor, keeps_input: bool = True, numbers: tuple[Any, ...] = ()
+    name: str,
+    function: type[Function],
+    target: Tensor,
+    keeps_input: bool = True,
+    numbers: tuple[Any, ...] = (),
+    integers: bool = False,
 ) -> Tensor:
-    """``target = function(target, *numbers)`` in target's memory; ``keeps_input`` if backward may need the old target."""
+    """``target = function(target, *numbers)`` in target's memory; ``keeps_input`` if backward may need the old target.
+
+    ``integers`` where the function of integers is integers (but of bools is not defined).
+    """
     _check_leaf(name, target)
-    if target.dtype.kind != "f":
+    if integers and target.dtype.kind == "b":
+        raise NotImplementedError(f"{name}: not defined for bool tensors")
+    if target.dtype.kind != "f" and not integers:
         raise RuntimeError(f"{name}: the result is floating, and cannot be put into a {target.dtype} tensor")
     old = target.clone() if keeps_input and _recording(target, target._base) else target
     if not target.is_contiguous():

@@ -235,7 +235,9 @@ def _added(name: str, input: Tensor, multiply: Any, a: Tensor, b: Tensor, beta: 
     if not isinstance(input, Tensor):
         raise TypeError(f"{name}: expected three tensors, got a {type(input).__name__}")
     if shapes.broadcast_shapes(name, tuple(input.shape), shape) != shape:
-        raise RuntimeError(f"{name}: input of shape {tuple(input.shape)} does not broadcast to the product's shape {shape}")
+        raise RuntimeError(
+            f"{name}: input of shape {tuple(input.shape)} does not broadcast to the product's shape {shape}"
+        )
     if input.dtype != a.dtype:
         raise RuntimeError(f"{name}: input is {input.dtype}, the matrices {a.dtype}; convert one of them with .to()")
     product = multiply(a, b)

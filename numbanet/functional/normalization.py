@@ -56,7 +56,8 @@ def batch_norm(
 
     Raises:
         RuntimeError: for shapes that do not fit, or running statistics missing outside training.
-        ValueError: for a single value per channel in training, or one running statistic without the other.
+        ValueError: for a single value per channel or an eps of 0 in training, a negative eps, or one running statistic
+            without the other.
 
     Reference: S. Ioffe and C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift" (2015), algorithms 1 and 2.
@@ -74,6 +75,10 @@ def batch_norm(
     )
     if momentum is None:
         raise TypeError("batch_norm: momentum must be a float, got None; the layers know what to do without one")
+    if eps < 0 or (training and eps == 0):
+        raise ValueError(
+            f"batch_norm: eps must {'be positive when training' if training else 'not be negative'}, got {eps}"
+        )
     if training:
         if (running_mean is None) != (running_var is None):
             raise ValueError("batch_norm: running_mean and running_var belong together; pass both or neither")
@@ -411,6 +416,7 @@ class GroupNormFunction(Function):
         y = devices.empty(x._array.shape, dtype, device)
         mean, inv_std = [devices.empty((strip[0], groups), dtype, device) for _ in range(2)]
         ctx.strip, ctx.groups, ctx.eps, ctx.center = strip, groups, eps, center
+        ctx.affine = next((tuple(t._array.shape) for t in (weight, bias) if t is not None), (strip[1],))
         group_kernels.group_norm_forward(
             devices.contiguous(x._array).reshape(strip),
             _array(weight, x).reshape(-1),
@@ -429,7 +435,7 @@ class GroupNormFunction(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, weight, mean, inv_std = ctx.saved_tensors
-        shape = x._array.shape[-1:] if weight is None else weight._array.shape
+        shape = ctx.affine
         if is_grad_enabled():
             dx, dweight, dbias = _group_grad(dy, x, weight, ctx.strip, ctx.groups, ctx.eps, ctx.center)
             one, other = [

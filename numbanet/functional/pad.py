@@ -98,10 +98,11 @@ def _pairs(shape: tuple[int, ...], pad: Any) -> list[tuple[int, int]]:
     return pairs
 
 
-def _check_sizes(shape: tuple[int, ...], pairs: list[tuple[int, int]], least: int = 0) -> None:
+def _check_sizes(shape: tuple[int, ...], pairs: list[tuple[int, int]], least: int = 0, first: int = 0) -> None:
+    """Refuse a result of negative size, or of less than ``least`` in a dimension from ``first`` on."""
     sizes = tuple(n + before + after for n, (before, after) in zip(shape, pairs, strict=True))
     cut = any(n + min(before, 0) + min(after, 0) < 0 for n, (before, after) in zip(shape, pairs, strict=True))
-    if min(sizes, default=least) < least or cut:
+    if min(sizes[first:], default=least) < least or cut:
         raise RuntimeError(f"pad: input {shape} padded by {pairs} would have the shape {sizes}")
 
 
@@ -115,7 +116,7 @@ def _check_mode(shape: tuple[int, ...], pairs: list[tuple[int, int]], dims: int,
         raise RuntimeError(
             f"pad: mode {mode!r} needs an input without empty dimensions (but for the batch), got {shape}"
         )
-    _check_sizes(shape, pairs, 0 if mode == "circular" else 1)
+    _check_sizes(shape, pairs, 0 if mode == "circular" else 1, len(shape) - dims - 1)
     for size, both in zip(shape, pairs, strict=True):
         most = {"reflect": size - 1, "circular": size}.get(mode, max(both))
         if max(both) > max(most, 0):

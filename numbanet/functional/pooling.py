@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbanet import devices, dtypes, shapes
-from numbanet.autograd import Function
+from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
 from numbanet.functional.activation import relu
 from numbanet.functional.arithmetic import abs as absolute
@@ -650,7 +650,7 @@ def _lp_pool(
         raise TypeError(f"{name}: norm_type must be a number, got {norm_type!r}")
     if norm_type == 0:
         raise ZeroDivisionError(f"{name}: norm_type must not be 0")
-    *_, numbers = shapes.pool_geometry(
+    *geometry, numbers = shapes.pool_geometry(
         name,
         dims,
         tuple(input._array.shape),
@@ -664,8 +664,44 @@ def _lp_pool(
         return _max_pool(name, dims, absolute(input), kernel_size, stride, 0, 1, ceil_mode, False)
     if norm_type == -inf:
         return -_max_pool(name, dims, -absolute(input), kernel_size, stride, 0, 1, ceil_mode, False)
-    power = input * input * input if norm_type == 3 else input**norm_type
+    if norm_type in (2, 3):
+        return LpPoolFunction.apply(input, int(norm_type), geometry, numbers[:4])
+    power = input**norm_type
     average = _avg_pool(name, dims, power, kernel_size, stride, 0, ceil_mode, True, None)
     # As it is where it is not 0, and without a gradient where it is.
     average = sign(average.detach()) * relu(absolute(average))
     return (average * (numbers[0] * numbers[1])) ** (1.0 / norm_type)
+
+
+class LpPoolFunction(Function):
+    """The p-th root of the sum of p-th powers, for p = 2 and 3: in one pass, with the powers of a plane kept in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: int, geometry: Any, window: tuple[int, ...]) -> Tensor:
+        image, pooled, shape = geometry
+        pooled_array = devices.empty(pooled, x.dtype, x.device)
+        if pooled_array.size:
+            kernels.lp_pool2d_forward(devices.contiguous(x._array).reshape(image), pooled_array, p, *window)
+        y = wrap(pooled_array.reshape(shape))
+        ctx.numbers = p, geometry, window
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, y = ctx.saved_tensors
+        p, (image, pooled, _), window = ctx.numbers
+        if is_grad_enabled():
+            y = LpPoolFunction.apply(x, *ctx.numbers)
+            empty_sum = (y.detach() == 0).to(dtype=y.dtype)
+            share = dy * (1 - empty_sum) * (window[0] * window[1]) / (y + empty_sum) ** (p - 1)
+            options = (*window, 0, 0, 0, 0, 1, 0)
+            return AvgPoolGradFunction.apply(share, (x._array.shape, image, pooled), options) * x ** (p - 1), *[
+                None
+            ] * 3
+        if not y._array.size:
+            return wrap(devices.full(x._array.shape, 0, x.dtype, x.device)), None, None, None
+        dx = devices.empty(x._array.shape, x.dtype, x.device)
+        arrays = (devices.contiguous(dy._array).reshape(pooled), devices.contiguous(x._array).reshape(image))
+        kernels.lp_pool2d_backward(*arrays, devices.contiguous(y._array).reshape(pooled), dx.reshape(image), p, *window)
+        return wrap(dx), None, None, None

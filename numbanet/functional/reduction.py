@@ -21,7 +21,7 @@ from numbanet.functional.arithmetic import abs as absolute
 from numbanet.functional.arithmetic import pow as power
 from numbanet.functional.indexing import AddElements
 from numbanet.functional.shape import cat, diagonal, narrow
-from numbanet.kernels import reduction, scan
+from numbanet.kernels import gather, reduction, scan
 from numbanet.shapes import normalize_dim, normalize_dims
 from numbanet.tensor import Tensor, wrap
 
@@ -65,15 +65,21 @@ class Extreme(NamedTuple):
     indices: Tensor
 
 
-def _groups(dims: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Sorted dimensions as (first, last) runs of neighbours, the last run first."""
+def _groups(shape: tuple[int, ...], dims: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Sorted dimensions as (first, last) runs of neighbours, the last run first.
+
+    Dimensions of size 1 cost nothing: they end no run and begin none. Where there are no others the one run is (0, -1),
+    which has no dimensions and lies before all: n = 1, and whatever the tensor holds is inner.
+    """
     runs: list[list[int]] = []
     for d in dims:
-        if runs and runs[-1][1] == d - 1:
+        if shape[d] == 1:
+            continue
+        if runs and product(shape[runs[-1][1] + 1 : d]) == 1:
             runs[-1][1] = d
         else:
             runs.append([d, d])
-    return [(first, last) for first, last in reversed(runs)]
+    return [(first, last) for first, last in reversed(runs)] or [(0, -1)]
 
 
 def _reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
@@ -88,7 +94,7 @@ def _reduce(
     """Run a reduction kernel over ``dims``, and ``then`` (the same) over its results; ``extra`` go behind its output."""
     array = devices.contiguous(x._array)
     shape = array.shape
-    for first, last in _groups(dims) if shape else [(0, 0)]:
+    for first, last in _groups(shape, dims):
         outer, n = product(shape[:first]), product(shape[first : last + 1])
         inner = product(shape[last + 1 :])
         out = devices.empty((outer, inner), dtype, x.device)
@@ -97,6 +103,19 @@ def _reduce(
         shape = shape[:first] + (1,) * (last + 1 - first) + shape[last + 1 :]
         array = out
     return wrap(array.reshape(_reduced_shape(x._array.shape, dims, keepdim)))
+
+
+def _along(kernel: Any, x: Tensor, dims: tuple[int, ...], *small: Tensor) -> Tensor:
+    """``kernel(x, *small, out)`` along ``dims``, where the small tensors have a size of 1."""
+    shape = x._array.shape
+    first, last = _groups(shape, dims)[0]
+    held = tuple(1 if first <= d <= last else size for d, size in enumerate(shape))
+    outer, inner = product(shape[:first]), product(shape[last + 1 :])
+    sizes = outer, product(shape[first : last + 1]), inner
+    out = devices.empty(shape, x.dtype, x.device)
+    values = [devices.contiguous(t.expand(held)._array).reshape((outer, inner)) for t in small]
+    kernel(devices.contiguous(x._array).reshape(sizes), *values, out.reshape(sizes))
+    return wrap(out)
 
 
 def _spread(grad: Tensor, shape: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:
@@ -182,7 +201,7 @@ def _extreme(name: str, kernel: Any, input: Tensor, dim: Any, keepdim: bool) -> 
         return arithmetic.maximum(input, dim) if name == "max" else arithmetic.minimum(input, dim)
     _check_not_empty(name, input, normalize_dims(name, dim, input.ndim))
     if dim is None:
-        return Extremes.apply(input, normalize_dims(name, None, input.ndim), False, kernel)
+        return Extremes.apply(input, normalize_dims(name, None, input.ndim), False, kernel, True)
     return Extreme(*AlongDim.apply(input, normalize_dim(name, dim, input.ndim), keepdim, kernel))
 
 
@@ -221,11 +240,14 @@ def _no_indices(x: Tensor) -> Any:
 
 
 class Extremes(Function):
-    """The extreme over several dimensions; elements equal to it share the gradient."""
+    """The extreme over several dimensions; elements equal to it share the gradient.
+
+    NaN is equal to nothing: the gradient is then NaN, or, with ``nan_shares``, that of the elements that are NaN.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, kernel: Any) -> Tensor:
-        ctx.dims = dims
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, kernel: Any, nan_shares: bool) -> Tensor:
+        ctx.dims, ctx.nan_shares = dims, nan_shares
         y = _reduce(kernel, x, dims, keepdim, x.dtype, _no_indices(x)) if dims or not x.ndim else x.clone()
         ctx.save_for_backward(x, y)
         return y
@@ -234,11 +256,11 @@ class Extremes(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y = ctx.saved_tensors
         kept = _reduced_shape(x._array.shape, ctx.dims, True)
-        chosen = eq(x, y.reshape(kept))
         if not ctx.dims:
-            return grad, None, None, None
+            return grad, None, None, None, None
+        chosen = ne(x, x) if ctx.nan_shares and np.isnan(y.item()) else eq(x, y.reshape(kept))
         share = grad.reshape(kept) / sum(chosen, ctx.dims, keepdim=True).to(dtype=grad.dtype)
-        return where(chosen, share, 0.0), None, None, None
+        return where(chosen, share, share * 0), None, None, None, None
 
 
 class AlongDim(Function):
@@ -265,6 +287,11 @@ class AlongDim(Function):
             return grad, None, None, None
         dim, shape = ctx.dim, ctx.shape
         one = product(shape[:dim]), 1, product(shape[dim + 1 :])
+        if not is_grad_enabled():
+            dx = devices.empty(shape, grad.dtype, grad.device)
+            values = devices.contiguous(grad._array).reshape(one)
+            gather.spread(values, positions._array.reshape(one), dx.reshape((one[0], shape[dim], one[2])))
+            return wrap(dx), None, None, None
         spread = AddElements.apply(grad.reshape(one), positions._array.reshape(one), shape[dim])
         return spread.reshape(shape), None, None, None
 
@@ -273,14 +300,14 @@ def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The largest elements over ``dim`` (an int, several, or all); equal elements share the gradient."""
     dims = normalize_dims("amax", dim, input.ndim)
     _check_not_empty("amax", input, dims)
-    return Extremes.apply(input, dims, keepdim, reduction.max_)
+    return Extremes.apply(input, dims, keepdim, reduction.max_, False)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The smallest elements over ``dim`` (an int, several, or all); equal elements share the gradient."""
     dims = normalize_dims("amin", dim, input.ndim)
     _check_not_empty("amin", input, dims)
-    return Extremes.apply(input, dims, keepdim, reduction.min_)
+    return Extremes.apply(input, dims, keepdim, reduction.min_, False)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -294,6 +321,10 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 
 def _arg(name: str, kernel: Any, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    if input.dtype == dtypes.bool:
+        raise RuntimeError(
+            f"{name}: not defined for bool tensors, got shape {tuple(input.shape)}; convert it with .int()"
+        )
     _check_not_empty(name, input, normalize_dims(name, dim, input.ndim))
     x = input.detach()
     if dim is not None:
@@ -369,7 +400,7 @@ def std(
     correction: float | None = None,
 ) -> Tensor:
     """The standard deviation over ``dim``: the square root of ``var``."""
-    return sqrt(_var_mean("std", input, dim, unbiased, keepdim, correction)[0])
+    return Deviation.apply(_var_mean("std", input, dim, unbiased, keepdim, correction)[0])
 
 
 def std_mean(
@@ -382,7 +413,22 @@ def std_mean(
 ) -> tuple[Tensor, Tensor]:
     """The standard deviation and the mean over ``dim``."""
     variance, center = _var_mean("std_mean", input, dim, unbiased, keepdim, correction)
-    return sqrt(variance), center
+    return Deviation.apply(variance), center
+
+
+class Deviation(Function):
+    """The square root of a variance; its gradient counts as 0 where the variance is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, variance: Tensor) -> Tensor:
+        y = sqrt(variance)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return where(eq(y, 0), 0.0, grad / (y * 2))
 
 
 def _var_mean(
@@ -420,6 +466,9 @@ class Moments(Function):
             center = mean(x, ctx.dims, keepdim=True) if ctx.dims else x
         kept = tuple(center.shape)
         count = float(product(x._array.shape[d] for d in ctx.dims))
+        if not is_grad_enabled() and ctx.dims and x._array.size:
+            small = center, grad_var.reshape(kept) * (2 * ctx.factor), grad_mean.reshape(kept) / count
+            return _along(reduction.moments_backward, x, ctx.dims, *small), None, None, None
         grad = (x - center) * (grad_var.reshape(kept) * (2 * ctx.factor))
         return grad + grad_mean.reshape(kept) / count, None, None, None
 
@@ -433,7 +482,7 @@ def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     if not dims:
         return x, x.new_zeros(tuple(x.shape)) if x.ndim else x.new_zeros(())
     shape = x._array.shape
-    (first, last), *others = _groups(dims)
+    (first, last), *others = _groups(shape, dims)
     outer, n, inner = product(shape[:first]), product(shape[first : last + 1]), product(shape[last + 1 :])
     means, squares = (devices.empty((outer, inner), x.dtype, x.device) for _ in range(2))
     reduction.moments(devices.contiguous(x._array).reshape((outer, n, inner)), means, squares)
@@ -474,9 +523,10 @@ class LogSumExp(Function):
         x, y = ctx.saved_tensors
         shape, dims = x._array.shape, ctx.dims
         kept = _reduced_shape(shape, dims, True)
-        if is_grad_enabled() or len(_groups(dims)) != 1 or not x._array.size:
+        groups = _groups(shape, dims)
+        if is_grad_enabled() or len(groups) != 1 or not x._array.size:
             return grad.reshape(kept) * exp(x - y.reshape(kept)), None, None
-        first, last = dims[0], dims[-1]
+        first, last = groups[0]
         outer, n, inner = product(shape[:first]), product(shape[first : last + 1]), product(shape[last + 1 :])
         dx = devices.empty(shape, x.dtype, x.device)
         reduction.logsumexp_backward(
@@ -550,6 +600,8 @@ class Norm(Function):
         if p == 0:
             return x * 0 * grad, None, None, None
         if p == 1:
+            if not is_grad_enabled() and ctx.dims and x._array.size:
+                return _along(reduction.sum_absolutes_backward, x, ctx.dims, grad), None, None, None
             return grad * sign(x), None, None, None
         if p == 2:
             return x * where(eq(y, 0), 0.0, grad / y), None, None, None

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from numbanet import devices, dtypes
-from numbanet.autograd import Function
+from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional import inplace
 from numbanet.functional.arithmetic import clone, unbroadcast, where
 from numbanet.kernels import elementwise, gather
 from numbanet.random import Generator, default_generator
 from numbanet.shapes import broadcast_shapes, normalize_dim, shape_argument
-from numbanet.tensor import Tensor, tensor, wrap
+from numbanet.tensor import Tensor, check_numel, tensor, wrap
 
 __all__ = [
     "atleast_1d",
@@ -299,6 +299,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
         raise RuntimeError(
             f"expand: a tensor of shape {tuple(shape)} cannot be expanded to {wanted}; only sizes of 1 can grow"
         )
+    check_numel("expand", full, input.dtype.itemsize)
     return input if full == shape else Expand.apply(input, full)
 
 
@@ -431,7 +432,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks <= 0:
         raise RuntimeError(f"chunk: chunks must be positive, got {chunks}")
     size = input._array.shape[normalize_dim("chunk", dim, input.ndim)]
-    return split(input, max(1, -(-size // chunks)), dim)
+    return split(input, -(-size // chunks) if size else [0] * chunks, dim)
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
@@ -495,7 +496,7 @@ class Cat(Function):
         shape[dim] = sum(ctx.sizes)
         out = devices.empty(tuple(shape), first.dtype, first.device)
         if type(out) is np.ndarray:
-            np.concatenate([x._array for x in tensors], axis=dim, out=out)
+            _join([x._array for x in tensors], out, prod(shape[dim + 1 :]), sum(ctx.sizes), dim)
             return wrap(out)
         start = 0
         for x, size in zip(tensors, ctx.sizes, strict=True):
@@ -507,6 +508,21 @@ class Cat(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         return (None, *split(grad, ctx.sizes, ctx.dim))
+
+
+_JOINED = 1 << 17  # elements from which on copying in parallel is faster than NumPy's joining
+
+
+def _join(arrays: list[np.ndarray], out: np.ndarray, inner: int, n: int, dim: int) -> None:
+    """NumPy arrays, of n rows of ``inner`` elements together, joined along a dimension of ``out``."""
+    if out.size < _JOINED or not all(array.flags.c_contiguous for array in arrays):
+        np.concatenate(arrays, axis=dim, out=out)
+        return
+    start, step = 0, n * inner
+    for array in arrays:
+        width = step * array.size // out.size
+        gather.place(array, out, max(width, 1), step, start)
+        start += width
 
 
 concat = concatenate = cat
@@ -526,7 +542,29 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             raise RuntimeError(
                 f"stack: element {position} has shape {tuple(x.shape)}, element 0 {tuple(tensors[0].shape)}; all must agree"
             )
-    return cat([unsqueeze(x, dim) for x in tensors], normalize_dim("stack", dim, tensors[0].ndim + 1))
+    dim = normalize_dim("stack", dim, tensors[0].ndim + 1)
+    if any(x.dtype != tensors[0].dtype or x.device != tensors[0].device or x.is_cuda for x in tensors):
+        return cat([unsqueeze(x, dim) for x in tensors], dim)
+    return Stack.apply(dim, *tensors)
+
+
+class Stack(Function):
+    """Tensors of one dtype on the CPU joined along a new dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, dim: int, *tensors: Tensor) -> Tensor:
+        ctx.dim = dim
+        shape = tensors[0]._array.shape
+        out = devices.empty((*shape[:dim], len(tensors), *shape[dim:]), tensors[0].dtype)
+        arrays = [x._array.reshape((*shape[:dim], 1, *shape[dim:])) for x in tensors]
+        _join(arrays, out, prod(shape[dim:]), len(tensors), dim)
+        return wrap(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        if is_grad_enabled():
+            return (None, *unbind(grad, ctx.dim))
+        return (None, *[wrap(part) for part in np.moveaxis(grad._array, ctx.dim, 0)])
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -618,6 +656,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
             f"repeat: expected at least {input.ndim} non-negative repeats for shape {tuple(input.shape)}, got {times}"
         )
     shape = (1,) * (len(times) - input.ndim) + input._array.shape
+    check_numel("repeat", tuple(n * s for n, s in zip(times, shape, strict=True)), input.dtype.itemsize)
     interleaved = tuple(s for size in shape for s in (1, size))
     widened = tuple(s for n, size in zip(times, shape, strict=True) for s in (n, size))
     spread = clone(expand(reshape(input, interleaved), widened))
@@ -692,8 +731,24 @@ class Flip(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> Tensor:
         ctx.dims = dims
-        turned = devices.view(x._array, lambda a: np.flip(a, dims))
-        return wrap(devices.copy(turned) if type(turned) is np.ndarray else devices.contiguous(turned))
+        shape = x._array.shape
+        levels: list[tuple[int, int]] = []  # (count, step) of the fewest nested loops, innermost first
+        start, step, before = 0, 1, False
+        for d in range(len(shape) - 1, -1, -1):
+            turned = d in dims
+            if turned:
+                start += (shape[d] - 1) * step
+            if levels and turned == before:
+                levels[-1] = levels[-1][0] * shape[d], levels[-1][1]
+            else:
+                levels.append((shape[d], -step if turned else step))
+            step, before = step * shape[d], turned
+        if len(levels) > 5 or not x._array.size:
+            return wrap(devices.contiguous(devices.copy(devices.view(x._array, lambda a: np.flip(a, dims)))))
+        out = devices.empty(shape, x.dtype, x.device)
+        counts, steps = zip(*([(1, 0)] * (5 - len(levels)) + levels[::-1]), strict=True)
+        gather.rearrange(devices.contiguous(x._array), out, *counts[1:], *steps, start)
+        return wrap(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -734,13 +789,35 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     places = [normalize_dim("roll", d, input.ndim) for d in where_]
     if not input.ndim:
         return clone(input)
-    result = input
+    sizes = input._array.shape
+    by: dict[int, int] = {}
     for move, d in zip(moves, places, strict=True):
-        size = input._array.shape[d]
-        start = -move % size if size else 0
-        if start:
-            result = cat([narrow(result, d, start, size - start), narrow(result, d, 0, start)], d)
-    return clone(result) if result is input else result
+        by[d] = (by.get(d, 0) + int(move)) % sizes[d] if sizes[d] else 0
+    return Roll.apply(input, tuple(sorted((d, move) for d, move in by.items() if move)))
+
+
+class Roll(Function):
+    """Two dimensions a pass: the rows of planes move down, what is in them to the right."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, moves: tuple[tuple[int, int], ...]) -> Tensor:
+        shape = x._array.shape
+        ctx.back = tuple((d, shape[d] - move) for d, move in moves)
+        array = devices.contiguous(x._array) if moves else devices.copy(x._array)
+        for k in range(0, len(moves), 2):
+            first, down = moves[k]
+            last, right = moves[k + 1] if k + 1 < len(moves) else (first, 0)
+            between = prod(shape[first + 1 : last]) if last > first else 1
+            width = prod(shape[last + (last == first) :])
+            step = prod(shape[last + 1 :])
+            out = devices.empty(shape, x.dtype, x.device)
+            gather.roll(array, out, shape[first] * between, width, down * between, right * step)
+            array = out
+        return wrap(array)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return Roll.apply(grad, ctx.back), None
 
 
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
@@ -988,6 +1065,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Make ``src`` (broadcast, converted) the value of input. Returns input."""
     if not isinstance(src, Tensor):
         src = tensor(src)
+    inplace.check("copy_", input, src, promotes=False)
     src = to(src, input.device, input.dtype)
     return inplace.assign("copy_", input, expand(src, tuple(input.shape)))
 
@@ -1004,6 +1082,7 @@ def zero_(input: Tensor) -> Tensor:
 
 def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``masked_fill`` in place. Returns input."""
+    inplace.check("masked_fill_", input, mask, promotes=False)
     return inplace.assign("masked_fill_", input, masked_fill(clone(input), mask, value))
 
 
@@ -1021,14 +1100,29 @@ def _draw(input: Tensor, values: np.ndarray) -> Tensor:
     return copy_(input, wrap(np.asarray(values, input.dtype if input.dtype.kind != "b" else None)))
 
 
+def _check_drawn(name: str, input: Tensor) -> None:
+    if input.dtype.kind != "f":
+        raise NotImplementedError(f"{name}: expected a floating tensor, got {input.dtype}")
+
+
 def uniform_(input: Tensor, from_: float = 0.0, to: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill with random numbers uniform in [from_, to). Returns input."""
+    """Fill with random numbers uniform in [from_, to). Returns input.
+
+    Raises:
+        NotImplementedError: for tensors that are not floating.
+    """
+    _check_drawn("uniform_", input)
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.uniform(from_, to, input._array.shape))
 
 
 def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill with random numbers of a normal distribution. Returns input."""
+    """Fill with random numbers of a normal distribution. Returns input.
+
+    Raises:
+        NotImplementedError: for tensors that are not floating.
+    """
+    _check_drawn("normal_", input)
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.normal(mean, std, input._array.shape))
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbanet import devices, dtypes
-from numbanet.autograd import Function
+from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional.arithmetic import clone
 from numbanet.functional.indexing import AddElements, gather
 from numbanet.functional.shape import narrow, ravel, reshape, squeeze, transpose
+from numbanet.kernels import gather as kernels
 from numbanet.kernels import sorting
 from numbanet.shapes import normalize_dim
 from numbanet.tensor import Tensor, as_tensor, wrap
@@ -43,6 +44,11 @@ class Rows(Function):
     def backward(ctx: Any, grad: Tensor, _: Any) -> Any:
         (places,) = ctx.saved_tensors
         shape = (*tuple(grad.shape), 1)
+        if not is_grad_enabled():
+            out = devices.empty((shape[0], ctx.n), grad.dtype, grad.device)
+            values = devices.contiguous(grad._array).reshape(shape)
+            kernels.spread(values, places._array.reshape(shape), out.reshape((shape[0], ctx.n, 1)))
+            return wrap(out), None, None, None
         spread = AddElements.apply(reshape(grad, shape), places._array.reshape(shape), ctx.n)
         return reshape(spread, (shape[0], ctx.n)), None, None, None
 
@@ -56,8 +62,11 @@ def _sorted(kernel: Any, input: Tensor, dim: int, count: int, down: bool) -> Sor
     last = len(shape) - 1
     turned = input if dim == last else transpose(input, dim, last)
     n, leading = turned.shape[-1], tuple(turned.shape[:-1])
-    flat = reshape(turned, (int(np.prod(leading, dtype=np.int64)), n))
-    values, indices = (reshape(t, (*leading, count)) for t in Rows.apply(flat, kernel, count, down))
+    if len(shape) == 2:
+        values, indices = Rows.apply(turned, kernel, count, down)
+    else:
+        flat = reshape(turned, (int(np.prod(leading, dtype=np.int64)), n))
+        values, indices = (reshape(t, (*leading, count)) for t in Rows.apply(flat, kernel, count, down))
     if dim != last:
         values, indices = clone(transpose(values, dim, last)), clone(transpose(indices, dim, last))
     return Sorted(values, indices)
@@ -104,7 +113,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         A named tuple (values, indices).
 
     Raises:
-        RuntimeError: for k that is negative, or larger than the dimension.
+        RuntimeError: for k that is negative, or larger than the dimension, and for bool tensors.
         IndexError: for a dimension out of range.
         NotImplementedError: on CUDA.
     """
@@ -112,6 +121,10 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         k = k.__index__()
     except AttributeError:
         raise TypeError(f"topk: k must be an int, got {k!r}") from None
+    if input.dtype.kind == "b":
+        raise RuntimeError(
+            f"topk: not defined for bool tensors, got shape {tuple(input.shape)}; convert it with .int()"
+        )
     dim = normalize_dim("topk", dim, input.ndim)
     n = input._array.shape[dim] if input.ndim else 1
     if not 0 <= k <= n:
@@ -160,7 +173,10 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
     Raises:
         IndexError: for a dimension out of range, or one without elements.
+        NotImplementedError: for bool tensors.
     """
+    if input.dtype.kind == "b":
+        raise NotImplementedError(f"median: not defined for bool tensors, got shape {tuple(input.shape)}")
     if dim is None:
         if not input._array.size:
             return wrap(devices.full((), np.nan if input.dtype.kind == "f" else np.iinfo(input.dtype).min, input.dtype))

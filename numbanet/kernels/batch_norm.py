@@ -39,10 +39,9 @@ from numba.extending import intrinsic
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
 from numbanet.kernels.kernel import Kernel, jit
-from numbanet.kernels.matmul import Vectors
 from numbanet.kernels.parallel import run_stages
-from numbanet.kernels.simd import _loop as vector_loop
-from numbanet.kernels.simd import lanes
+from numbanet.kernels.simd import Vectors, lanes
+from numbanet.kernels.simd import loop as vector_loop
 
 _PIECE = 16384  # elements of a channel that are summed together: the second pass finds them in the second-level cache
 _MOST = 64  # pieces of a channel at most
@@ -80,7 +79,8 @@ def _split(table, row, c, channels, value):  # type: ignore[no-untyped-def]
     """Keep a float64 in two numbers of the table's type, rows ``row`` and ``row + 1``."""
     high = table.dtype.type(value)
     table[row * channels + c] = high
-    table[(row + 1) * channels + c] = table.dtype.type(value - np.float64(high))
+    rest = value - np.float64(high)
+    table[(row + 1) * channels + c] = table.dtype.type(rest if rest == rest else 0.0)  # infinity has no rest
 
 
 @jit
@@ -608,6 +608,11 @@ def _backward_task(stage, task, thread, dy, x, dx, _, table, plan):  # type: ign
     for i in range(min(n, piece * each), min(n, last * each)):
         for c in range(c0, c1):
             at, k = (i * channels + c) * s, c - c0
+            if train != _TRAIN:  # x has no part in it, not even where it is NaN
+                gradient, out, scale = dy[at:][:s], dx[at:][:s], coefficients[k, 1]
+                for j in range(s):
+                    out[j] = gradient[j] * scale
+                continue
             _gradient_run(
                 dy, at, x, at, dx, at, s,
                 coefficients[k, 0], coefficients[k, 1], coefficients[k, 2], coefficients[k, 3],
@@ -638,6 +643,10 @@ def _backward_columns_task(stage, task, thread, dy, x, dx, _, table, plan):  # t
     for i in range(n):
         at = i * channels + first
         gradient, row, out = dy[at:][:wide], x[at:][:wide], dx[at:][:wide]
+        if train != _TRAIN:
+            for j in range(wide):
+                out[j] = gradient[j] * scale[j]
+            continue
         for j in range(wide):
             out[j] = gradient[j] * scale[j] - (row[j] - mean[j]) * slope[j] - shift[j]
 
@@ -718,8 +727,10 @@ def _backward_cuda_kernel(threads: int) -> Any:
         if train != 0:
             slope, shift = weighted / x.dtype.type(count), plain / x.dtype.type(count)
         for i in range(t, count, threads):
-            hat = (x[i // s, c, i % s] - center) * inverse
-            dx[i // s, c, i % s] = scale * (dy[i // s, c, i % s] - shift - hat * slope)
+            value = dy[i // s, c, i % s]
+            if train != 0:
+                value -= shift + (x[i // s, c, i % s] - center) * inverse * slope
+            dx[i // s, c, i % s] = scale * value
 
     return batch_norm_backward_cuda
 

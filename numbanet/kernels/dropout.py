@@ -6,16 +6,19 @@ word q % 4 of counter q // 4, whoever computes it, on any device with any number
 
 Contract::
 
-    dropout_forward(x, y, p, seed, offset)          y[i] = x[i] / (1 - p) where u(offset + i) >= p, else x[i] * 0
-    dropout_backward(dy, dx, p, seed, offset)       dx[i] = dy[i] / (1 - p) or dy[i] * 0 likewise: no mask is stored
-    alpha_dropout_forward(x, y, p, seed, offset)    y[i] = a x[i] + b where u(offset + i) >= p, else a (-ALPHA) + b
-    alpha_dropout_backward(dy, dx, p, seed, offset) dx[i] = a dy[i] or dy[i] * 0 likewise
+    dropout_forward(x, y, mask, p, seed, offset)        y[i] = x[i] / (1 - p) where u(offset + i) >= p, else x[i] * 0
+    dropout_backward(dy, mask, dx, p)                   dx[i] = dy[i] / (1 - p) or dy[i] * 0 by forward's mask
+    alpha_dropout_forward(x, y, mask, p, seed, offset)  y[i] = a x[i] + b where u(offset + i) >= p, else a (-ALPHA) + b
+    alpha_dropout_backward(dy, mask, dx, p)             dx[i] = a dy[i] or dy[i] * 0 likewise
+    channel_affine(x, factor, shift, y)                 y[c, j] = x[c, j] * factor[c] + shift[c]
     uniform(out, low, high, seed, offset)           out[i] = low + (high - low) u(offset + i)
     normal(out, mean, std, seed, offset)            out[i] = mean + std z(offset + i)
 
 i counts the elements of an array in C order; u(q) in [0, 1) is number q's upper 24 bits (32 bits for float64 output of
 ``uniform``); z(q) comes from the pair of numbers {q, q ^ 1} by Box and Muller. a and b keep mean 0 and variance 1, where
--ALPHA is what selu tends to at -infinity. seed is in [0, 2**63) and offset >= 0; the caller moves the offset on by the
+-ALPHA is what selu tends to at -infinity. mask is uint8 with 16 elements to each two bytes, ``mask_bytes(n)`` in all: bit
+i % 8 of byte i // 8 says whether element i was kept, and bits beyond the last element are 0. In ``channel_affine`` x and y
+are (C, J), factor and shift (C,), of one dtype. seed is in [0, 2**63) and offset >= 0; the caller moves the offset on by the
 array's size, rounded up to a multiple of 4 if it likes speed. Arrays are float32 or float64; outputs are overwritten and
 may be the input. A dropped NaN or infinity is NaN (it is multiplied by 0, as PyTorch does). The bits are the same on
 both devices; z is so up to the rounding of log, sin and cos.
@@ -28,12 +31,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
+from llvmlite import ir
+from numba import prange, types
+from numba.np.arrayobj import make_array
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import fma, limit_threads, log_, read, reread, restore_threads, scalar, write
+from numbanet.kernels.index import fma, intrinsic, limit_threads, log_, read, reread, restore_threads, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.simd import Vectors
 
 CHUNK = 1 << 12  # numbers of one task, made into a buffer in the first-level cache; a multiple of 4
 
@@ -95,73 +101,183 @@ def _reference_words(n: int, seed: int, offset: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------- dropout
 
 
-def dropout_forward_reference(x, y, p, seed, offset):  # type: ignore[no-untyped-def]
-    u = (_reference_words(x.size, seed, offset) >> 8) * 2.0**-24
+_FIRST = ir.Constant(ir.IntType(32), 0)
+GROUP = 16  # elements whose bits are made, or used, at once
+
+
+def mask_bytes(n: int) -> int:
+    """The bytes of the mask of n elements."""
+    return (n + GROUP - 1) // GROUP * GROUP // 8
+
+
+def _reference_kept(n: int, p: float, seed: int, offset: int, mask: np.ndarray) -> np.ndarray:
+    """Whether each element is kept, as booleans; also written into the mask."""
+    kept = (_reference_words(n, seed, offset) >> 8) * 2.0**-24 >= p
+    bits = np.packbits(kept, bitorder="little")
+    mask[...] = 0
+    mask[: bits.size] = bits
+    return kept
+
+
+def dropout_forward_reference(x, y, mask, p, seed, offset):  # type: ignore[no-untyped-def]
+    kept = _reference_kept(x.size, p, seed, offset, mask).reshape(x.shape)
     with np.errstate(invalid="ignore"):
-        y[...] = x * np.where(u.reshape(x.shape) >= p, 1 / (1 - p) if p < 1 else 0, 0).astype(x.dtype)
+        y[...] = x * np.where(kept, 1 / (1 - p) if p < 1 else 0, 0).astype(x.dtype)
 
 
-def dropout_backward_reference(dy, dx, p, seed, offset):  # type: ignore[no-untyped-def]
-    dropout_forward_reference(dy, dx, p, seed, offset)
+def dropout_backward_reference(dy, mask, dx, p):  # type: ignore[no-untyped-def]
+    kept = np.unpackbits(mask, bitorder="little")[: dy.size].reshape(dy.shape)
+    with np.errstate(invalid="ignore"):
+        dx[...] = dy * np.where(kept, 1 / (1 - p) if p < 1 else 0, 0).astype(dy.dtype)
+
+
+@intrinsic
+def _pack(typingctx, words, i, threshold):  # type: ignore[no-untyped-def]
+    """The bits "upper 24 bits >= threshold" of the words i .. i + 15, the first word's the lowest."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(32), GROUP)
+        array = make_array(signature.args[0])(context, builder, args[0])
+        found = builder.load(builder.bitcast(builder.gep(array.data, [args[1]]), kind.as_pointer()))
+        found.align = 4
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), builder.trunc(args[2], ir.IntType(32)), _FIRST)
+        limit = builder.shuffle_vector(one, one, ir.Constant(kind, [0] * GROUP))
+        upper = builder.lshr(found, ir.Constant(kind, [8] * GROUP))
+        return builder.bitcast(builder.icmp_unsigned(">=", upper, limit), ir.IntType(GROUP))
+
+    return types.uint16(words, types.intp, types.int64), codegen
+
+
+@intrinsic
+def _apply(typingctx, x, x0, bits, factor, shift, dropped, y, y0):  # type: ignore[no-untyped-def]
+    """``y[y0 + k] = x[x0 + k] * factor + shift`` where bit k is 1, else ``x[x0 + k] * 0 + dropped``, for k < 16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = Vectors(context, builder, signature, args, 0)
+        kept = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), GROUP))
+        zero = ir.Constant(ir.VectorType(v.scalar, GROUP), [0.0] * GROUP)
+        factors = builder.select(kept, v.splat(args[3], GROUP), zero)
+        shifts = builder.select(kept, v.splat(args[4], GROUP), v.splat(args[5], GROUP))
+        value = v.load(v.pointer(0), v.index(0), GROUP)
+        v.store(builder.fadd(builder.fmul(value, factors), shifts), v.pointer(6), v.index(0), GROUP)
+        return context.get_dummy_value()
+
+    n = x.dtype
+    return types.void(x, types.intp, types.uint16, n, n, n, y, types.intp), codegen
+
+
+@jit
+def _apply_mask(x, y, mask, start, stop, factor, shift, dropped):  # type: ignore[no-untyped-def]
+    """The elements start .. stop - 1 (start a multiple of 16) by the bits of the mask, 16 at a time."""
+    number = x.dtype.type
+    whole = start + (stop - start) // GROUP * GROUP
+    for i in range(start, whole, GROUP):
+        bits = np.uint16(mask[i // 8]) | np.uint16(np.uint16(mask[i // 8 + 1]) << np.uint16(8))
+        _apply(x, i, np.uint16(bits), factor, shift, dropped, y, i)
+    for i in range(whole, stop):
+        kept = (mask[i // 8] >> np.uint8(i % 8)) & 1 == 1
+        y[i] = x[i] * (factor if kept else number(0)) + (shift if kept else dropped)
 
 
 @jit(parallel=True)
-def _dropout_flat(x, y, threshold, scale, shift, dropped, seed, offset):  # type: ignore[no-untyped-def]
+def _dropout_flat(x, y, mask, threshold, scale, shift, dropped, seed, offset):  # type: ignore[no-untyped-def]
     """y = x * scale + shift where a number's upper 24 bits are >= threshold, else x * 0 + dropped."""
     threads = limit_threads(x.size)
     number = x.dtype.type
-    factor, kept_shift, dropped_shift = number(scale), number(shift), number(dropped)
     n = x.size
     skip = offset % 4
-    for task in prange((skip + n + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK  # in numbers, from the block in which offset lies
-        words = np.empty(min(CHUNK, (skip + n - start + 3) // 4 * 4), np.uint32)
-        _fill_words(words, (offset - skip + start) // 4, seed)
-        first = max(start, skip)
-        for i in range(min(start + CHUNK, skip + n) - first):
-            kept = np.int32(reread(words, first - start + i) >> np.uint32(8)) >= np.int32(threshold)
-            value = read(x, first - skip + i) * (factor if kept else number(0))
-            write(y, first - skip + i, value + (kept_shift if kept else dropped_shift))
+    for task in prange((n + CHUNK - 1) // CHUNK):
+        start = np.int64(task) * CHUNK
+        stop = min(start + CHUNK, n)
+        words = np.empty(CHUNK + 4 + GROUP, np.uint32)
+        _fill_words(words[: (skip + stop - start + 3) // 4 * 4], (offset - skip + start) // 4, seed)
+        for i in range(start, stop, GROUP):
+            bits = _pack(words, skip + i - start, threshold)
+            if stop - i < GROUP:
+                bits &= np.uint16((1 << (stop - i)) - 1)
+            mask[i // 8] = np.uint8(bits & np.uint16(255))
+            mask[i // 8 + 1] = np.uint8(bits >> np.uint16(8))
+        _apply_mask(x, y, mask, start, stop, number(scale), number(shift), number(dropped))
+    restore_threads(threads)
+
+
+@jit(parallel=True)
+def _masked_flat(dy, mask, dx, scale):  # type: ignore[no-untyped-def]
+    """dx = dy * scale where the mask's bit is 1, else dy * 0."""
+    threads = limit_threads(dy.size)
+    number = dy.dtype.type
+    n = dy.size
+    for task in prange((n + CHUNK - 1) // CHUNK):
+        start = np.int64(task) * CHUNK
+        _apply_mask(dy, dx, mask, start, min(start + CHUNK, n), number(scale), number(0), number(0))
     restore_threads(threads)
 
 
 @cuda.jit
-def _dropout_cuda_flat(x, y, scale, shift, dropped, threshold, seed, offset):  # type: ignore[no-untyped-def]
-    """A thread for each block of four numbers."""
-    block = offset // 4 + cuda.grid(1)
-    words = random_words(block, seed)
-    for k in range(4):
-        i = 4 * block + k - offset
-        if i >= 0 and i < x.size:
-            kept = np.int64(words[k] >> np.uint64(8)) >= threshold
-            y[i] = x[i] * scale + shift if kept else x[i] * x.dtype.type(0) + dropped
+def _dropout_cuda_flat(x, y, mask, scale, shift, dropped, threshold, seed, offset):  # type: ignore[no-untyped-def]
+    """A thread for each byte of the mask: eight elements, which two or three blocks of four numbers serve."""
+    byte = cuda.grid(1)
+    if byte < mask.size:
+        bits = 0
+        first = offset + 8 * byte
+        for block in range(first // 4, (first + 11) // 4):
+            words = random_words(block, seed)
+            for k in range(4):
+                place = 4 * block + k - first
+                i = 8 * byte + place
+                if place >= 0 and place < 8 and i < x.size:
+                    kept = np.int64(words[k] >> np.uint64(8)) >= threshold
+                    y[i] = x[i] * scale + shift if kept else x[i] * x.dtype.type(0) + dropped
+                    bits |= (1 << place) if kept else 0
+        mask[byte] = bits
+
+
+@cuda.jit
+def _masked_cuda_flat(dy, mask, dx, scale):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < dy.size:
+        kept = (mask[i // 8] >> (i % 8)) & 1
+        dx[i] = dy[i] * (scale if kept != 0 else dy.dtype.type(0))
 
 
 def _dropout(
     name: str, reference: Callable[..., None], affine: Callable[[float], tuple[float, float, float]]
 ) -> Kernel:
-    """The kernel ``name(x, y, p, seed, offset)``; ``affine(p)`` is (scale, shift, dropped) as in ``_dropout_flat``."""
+    """The kernel ``name(x, y, mask, p, seed, offset)``; ``affine(p)`` is (scale, shift, dropped) as in ``_dropout_flat``."""
 
-    def cpu(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
+    def cpu(x: Any, y: Any, mask: Any, p: float, seed: int, offset: int) -> None:
         threshold = math.ceil(p * 2**24)  # u >= p as a comparison of integers
-        _dropout_flat(x.reshape(-1), y.reshape(-1), threshold, *affine(p), seed, offset)
+        _dropout_flat(x.reshape(-1), y.reshape(-1), mask, threshold, *affine(p), seed, offset)
 
-    def cuda_(x: Any, y: Any, p: float, seed: int, offset: int) -> None:
+    def cuda_(x: Any, y: Any, mask: Any, p: float, seed: int, offset: int) -> None:
         if x.size:
             numbers = [x.dtype.type(value) for value in affine(p)]
-            _dropout_cuda_flat[launch.line(x.size // 4 + 2)](
-                x.reshape(-1), y.reshape(-1), *numbers, math.ceil(p * 2**24), seed, offset
+            _dropout_cuda_flat[launch.line(mask.size)](
+                x.reshape(-1), y.reshape(-1), mask, *numbers, math.ceil(p * 2**24), seed, offset
             )
 
     return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
 
 
-def _scale(p: float) -> tuple[float, float, float]:
-    return (1 / (1 - p) if p < 1 else 0.0), 0.0, 0.0
+def _masked(name: str, reference: Callable[..., None], scale: Callable[[float], float]) -> Kernel:
+    """The kernel ``name(dy, mask, dx, p)``."""
+
+    def cpu(dy: Any, mask: Any, dx: Any, p: float) -> None:
+        _masked_flat(dy.reshape(-1), mask, dx.reshape(-1), scale(p))
+
+    def cuda_(dy: Any, mask: Any, dx: Any, p: float) -> None:
+        if dy.size:
+            _masked_cuda_flat[launch.line(dy.size)](dy.reshape(-1), mask, dx.reshape(-1), dy.dtype.type(scale(p)))
+
+    return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
 
 
-dropout_forward = _dropout("dropout_forward", dropout_forward_reference, _scale)
-dropout_backward = _dropout("dropout_backward", dropout_backward_reference, _scale)
+def _scale(p: float) -> float:
+    return 1 / (1 - p) if p < 1 else 0.0
+
+
+dropout_forward = _dropout("dropout_forward", dropout_forward_reference, lambda p: (_scale(p), 0.0, 0.0))
+dropout_backward = _masked("dropout_backward", dropout_backward_reference, _scale)
 
 
 # ------------------------------------------------------------------------------------------------- alpha dropout
@@ -176,20 +292,60 @@ def alpha_affine(p: float) -> tuple[float, float, float]:
     return a, b, b - a * ALPHA
 
 
-def alpha_dropout_forward_reference(x, y, p, seed, offset):  # type: ignore[no-untyped-def]
-    u = (_reference_words(x.size, seed, offset) >> 8) * 2.0**-24
+def alpha_dropout_forward_reference(x, y, mask, p, seed, offset):  # type: ignore[no-untyped-def]
+    kept = _reference_kept(x.size, p, seed, offset, mask).reshape(x.shape)
     a = (1 - p + p * (1 - p) * ALPHA**2) ** -0.5
-    y[...] = a * np.where(u.reshape(x.shape) >= p, x.astype(np.float64), -ALPHA) + a * p * ALPHA
+    y[...] = a * np.where(kept, x.astype(np.float64), -ALPHA) + a * p * ALPHA
 
 
-def alpha_dropout_backward_reference(dy, dx, p, seed, offset):  # type: ignore[no-untyped-def]
-    u = (_reference_words(dy.size, seed, offset) >> 8) * 2.0**-24
-    dx[...] = np.where(u.reshape(dy.shape) >= p, dy / np.sqrt(1 - p + p * (1 - p) * ALPHA**2), 0)
+def alpha_dropout_backward_reference(dy, mask, dx, p):  # type: ignore[no-untyped-def]
+    kept = np.unpackbits(mask, bitorder="little")[: dy.size].reshape(dy.shape)
+    dx[...] = np.where(kept, dy / np.sqrt(1 - p + p * (1 - p) * ALPHA**2), 0)
 
 
 alpha_dropout_forward = _dropout("alpha_dropout_forward", alpha_dropout_forward_reference, alpha_affine)
-alpha_dropout_backward = _dropout(
-    "alpha_dropout_backward", alpha_dropout_backward_reference, lambda p: (alpha_affine(p)[0], 0.0, 0.0)
+alpha_dropout_backward = _masked(
+    "alpha_dropout_backward", alpha_dropout_backward_reference, lambda p: alpha_affine(p)[0]
+)
+
+
+# ------------------------------------------------------------------------------------------------- whole channels
+
+
+def channel_affine_reference(x, factor, shift, y):  # type: ignore[no-untyped-def]
+    with np.errstate(invalid="ignore"):
+        y[...] = x * factor[:, None] + shift[:, None]
+
+
+@jit(parallel=True)
+def _channel_flat(x, factor, shift, y):  # type: ignore[no-untyped-def]
+    threads = limit_threads(x.size)
+    for c in prange(x.shape[0]):
+        scale, moved = factor[c], shift[c]
+        source, target = x[c], y[c]
+        for j in range(source.size):
+            write(target, j, read(source, j) * scale + moved)
+    restore_threads(threads)
+
+
+def _channel_affine_cpu(x: Any, factor: Any, shift: Any, y: Any) -> None:
+    _channel_flat(x, factor, shift, y)
+
+
+@cuda.jit
+def _channel_cuda_flat(x, factor, shift, y, inside):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < x.size:
+        y[i] = x[i] * factor[i // inside] + shift[i // inside]
+
+
+def _channel_affine_cuda(x: Any, factor: Any, shift: Any, y: Any) -> None:
+    if x.size:
+        _channel_cuda_flat[launch.line(x.size)](x.reshape(-1), factor, shift, y.reshape(-1), x.shape[1])
+
+
+channel_affine = Kernel(
+    "channel_affine", reference=channel_affine_reference, cpu=_channel_affine_cpu, cuda=_channel_affine_cuda
 )
 
 
@@ -344,7 +500,9 @@ def _normal_cuda(out: Any, mean: float, std: float, seed: int, offset: int) -> N
 normal = Kernel("normal", reference=normal_reference, cpu=_normal_cpu, cuda=_normal_cuda)
 
 CUDA_KERNELS = (
-    (_dropout_cuda_flat, f"void(float32[::1], float32[::1]{', float32' * 3}{', int64' * 3})"),
+    (_dropout_cuda_flat, f"void(float32[::1], float32[::1], uint8[::1]{', float32' * 3}{', int64' * 3})"),
+    (_masked_cuda_flat, "void(float32[::1], uint8[::1], float32[::1], float32)"),
+    (_channel_cuda_flat, f"void({'float32[::1], ' * 4}int64)"),
     (_uniform_cuda_flat, "void(float32[::1], float32, float32, int64, int64, int64)"),
     (_normal_cuda_flat, "void(float32[::1], float32, float32, int64, int64)"),
 )

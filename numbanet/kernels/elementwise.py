@@ -165,8 +165,10 @@ def _unary(
     return Kernel(name, reference=_reference(numpy), cpu=cpu, cuda=cuda_)
 
 
-def _binary(name: str, numpy: Callable[..., Any], f: Callable[..., Any], result: str = "float32") -> Kernel:
-    """The kernel ``name(a, b, out)`` with out = f(a, b) and broadcasting."""
+def _binary(
+    name: str, numpy: Callable[..., Any], f: Callable[..., Any], result: str = "float32", takes: str = "float32"
+) -> Kernel:
+    """The kernel ``name(a, b, out)`` with out = f(a, b) and broadcasting; for floats, or for ints alone."""
     f = scalar(f)
 
     @jit(name=f"{name}_segment")
@@ -233,7 +235,7 @@ def _binary(name: str, numpy: Callable[..., Any], f: Callable[..., Any], result:
             right = b[i * b0 + j * b1 + k * b2 + m * b3]
             out[place] = f(left, right, a.dtype.type)
 
-    arrays = f"float32[::1], float32[::1], {result}[::1]"
+    arrays = f"{takes}[::1], {takes}[::1], {result}[::1]"
     _cuda_kernels.append((flat_cuda, f"void({arrays}, int64, int64)"))
     _cuda_kernels.append((rows_cuda, f"void({arrays}{', int64' * 11})"))
     return Kernel(
@@ -288,8 +290,8 @@ def _ceil(x, number):  # type: ignore[no-untyped-def]
 def _round(x, number):  # type: ignore[no-untyped-def]
     below = _floor_of(x, number)
     odd = below - number(2) * _floor_of(below * number(0.5), number)
-    above = x - below
-    return below + number(1) if (above > number(0.5)) | ((above == number(0.5)) & (odd == number(1))) else below
+    twice = (x - below) + (x - below)  # against 1, not its half against 0.5, which no integer type holds
+    return below + number(1) if (twice > number(1)) | ((twice == number(1)) & (odd == number(1))) else below
 
 
 def _fmod(a, b, number):  # type: ignore[no-untyped-def]
@@ -336,6 +338,9 @@ greater_equal = _binary("greater_equal", np.greater_equal, lambda a, b, number: 
 logical_and   = _binary("logical_and",   np.logical_and,   lambda a, b, number: bool(a) & bool(b), "boolean")
 logical_or    = _binary("logical_or",    np.logical_or,    lambda a, b, number: bool(a) | bool(b), "boolean")
 logical_xor   = _binary("logical_xor",   np.logical_xor,   lambda a, b, number: bool(a) ^ bool(b), "boolean")
+bitwise_and   = _binary("bitwise_and",   np.bitwise_and,   lambda a, b, number: a & b, "int64", "int64")
+bitwise_or    = _binary("bitwise_or",    np.bitwise_or,    lambda a, b, number: a | b, "int64", "int64")
+bitwise_xor   = _binary("bitwise_xor",   np.bitwise_xor,   lambda a, b, number: a ^ b, "int64", "int64")
 
 negative      = _unary("negative",   np.negative,                lambda x, number: -x)
 absolute      = _unary("absolute",   np.absolute,                lambda x, number: abs(x))

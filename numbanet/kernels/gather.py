@@ -2,20 +2,30 @@
 
 Contract::
 
-    gather(x, index, out)              out[o, i, j] = x[o, index[o, i, j], j]
+    gather(x, index, out, outside)     out[o, i, j] = x[o, index[o, i, j], j], 0 where that is no place in x;
+                                       outside[0] = whether there is any such
     scatter(values, index, out)        out[o, index[o, i, j], j] = values[o, i, j]
     scatter_add(values, index, out)    out[o, index[o, i, j], j] += values[o, i, j]
+    spread(values, index, out)         the same, from zeros on: overwrites all of out
 
     take_rows(x, index, out)           out[o, i, :] = x[o, index[i], :]
     put_rows(values, index, out)       out[o, index[i], :] = values[o, i, :]
     add_rows(values, index, out)       out[o, index[i], :] += values[o, i, :]
 
-    rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4)
-        out as (d0, d1, d2, d3, d4) in order; its element (a, b, c, d, e) is x[a s0 + b s1 + c s2 + d s3 + e s4] of flat x
+    place(x, out, width, step, start)  out[r * step + start + c] = x[r * width + c] for c < width, of flat arrays
 
-x and out are C-contiguous, index is int64 and within range (negative indices are the caller's to resolve). All arrays of
-one call have one dtype but for the index; the functions that only move elements take any dtype. The caller allocates
-``out``; gather, take_rows and rearrange overwrite all of it, scatter and put_rows only the places that are named, the
+    roll(x, out, rows, width, down, right)
+        x and out as (planes, rows, width); out[p, (r + down) % rows, (c + right) % width] = x[p, r, c], for
+        0 <= down < rows and 0 <= right < width
+
+    rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4, start=0)
+        out as (d0, d1, d2, d3, d4) in order; its element (a, b, c, d, e) is x[start + a s0 + b s1 + c s2 + d s3 + e s4] of
+        flat x; steps may be negative
+
+x and out are C-contiguous, index is int64 and (but for gather, which looks) within range; negative indices are the
+caller's to resolve. ``outside`` is a bool array of one element. All other arrays of one call have one dtype; the
+functions that only move elements take any dtype. The caller allocates ``out``; gather, take_rows, roll and rearrange
+overwrite all of it, scatter, put_rows and place only the places that are named, the
 two that add accumulate (+=) into what stands there. A place named twice: the sums are taken, or the last value is kept,
 in the order of the index, whatever the number of threads and on either device; there are no atomic additions. NaN is
 moved as any other value.
@@ -27,11 +37,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
+from llvmlite import ir
+from numba import prange, types
+from numba.np.arrayobj import make_array
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import limit_threads, read, reread, restore_threads, write
+from numbanet.kernels.index import intrinsic, limit_threads, read, reread, restore_threads, select, write
 from numbanet.kernels.kernel import Kernel, jit
 
 CHUNK = 1 << 13  # elements of one task
@@ -49,52 +61,83 @@ def _bits(array: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- gather
 
 
-def gather_reference(x, index, out):  # type: ignore[no-untyped-def]
-    out[...] = np.take_along_axis(x, index, axis=1)
+def gather_reference(x, index, out, outside):  # type: ignore[no-untyped-def]
+    fits = (index >= 0) & (index < x.shape[1])
+    x = x if x.shape[1] else np.zeros((x.shape[0], 1, x.shape[2]), x.dtype)
+    out[...] = np.where(fits, np.take_along_axis(x, np.where(fits, index, 0), axis=1), 0)
+    outside[0] = not fits.all()
 
 
 @jit(parallel=True)
-def _gather_rows(x, index, out, n, m, inner):  # type: ignore[no-untyped-def]
+def _gather_rows(x, index, out, outside, n, m, inner):  # type: ignore[no-untyped-def]
     threads = limit_threads(2 * out.size)
     rows = out.size // inner
     block = max(1, CHUNK // inner)
+    size = np.uint64(n)
+    zero = out.dtype.type(0)
+    outside[0] = False
     for task in prange((rows + block - 1) // block):
         row = np.int64(task) * block
         last = min(row + block, rows)
         start = row // m * n * inner
         end = row - row % m + m  # where the next o begins
+        missed = 0
         while row < last:
             end = min(end, last)
             if inner == 1:
                 for at in range(row, end):
-                    write(out, at, read(x, start + read(index, at)))
+                    place = read(index, at)
+                    fits = np.uint64(place) < size  # negative numbers are the largest of all when read as unsigned
+                    missed += not fits
+                    value = read(x, start + select(fits, place, np.int64(0)))
+                    write(out, at, select(fits, value, zero))
             else:
                 for at in range(row * inner, end * inner, inner):
                     for j in range(inner):
-                        write(out, at + j, read(x, start + read(index, at + j) * inner + j))
+                        place = read(index, at + j)
+                        fits = np.uint64(place) < size
+                        missed += not fits
+                        value = read(x, start + select(fits, place, np.int64(0)) * inner + j)
+                        write(out, at + j, select(fits, value, zero))
             row = end
             end += m
             start += n * inner
+        if missed > 0:
+            outside[0] = True
     restore_threads(threads)
 
 
-def _gather_cpu(x: Any, index: Any, out: Any) -> None:
+def _gather_cpu(x: Any, index: Any, out: Any, outside: Any) -> None:
+    outside[0] = False
     if out.size:
-        _gather_rows(_bits(x), index.reshape(-1), _bits(out), x.shape[1], out.shape[1], x.shape[2])
+        _gather_rows(_bits(x), index.reshape(-1), _bits(out), outside, x.shape[1], out.shape[1], x.shape[2])
 
 
 @cuda.jit
-def _gather_cuda_flat(x, index, out, n, m, inner):  # type: ignore[no-untyped-def]
+def _gather_cuda_flat(x, index, out, outside, n, m, inner):  # type: ignore[no-untyped-def]
     place = cuda.grid(1)
     if place < out.size:
         o = place // (m * inner)
         j = place % inner
-        out[place] = x[(o * n + index[place]) * inner + j]
+        i = index[place]
+        if i >= 0 and i < n:
+            out[place] = x[(o * n + i) * inner + j]
+        else:
+            out[place] = 0
+            outside[0] = True
 
 
-def _gather_cuda(x: Any, index: Any, out: Any) -> None:
+@cuda.jit
+def _clear_cuda_flat(out):  # type: ignore[no-untyped-def]
+    place = cuda.grid(1)
+    if place < out.size:
+        out[place] = 0
+
+
+def _gather_cuda(x: Any, index: Any, out: Any, outside: Any) -> None:
+    _clear_cuda_flat[launch.line(1)](outside)
     if out.size:
-        arrays = x.reshape(-1), index.reshape(-1), out.reshape(-1)
+        arrays = x.reshape(-1), index.reshape(-1), out.reshape(-1), outside
         _gather_cuda_flat[launch.line(out.size)](*arrays, x.shape[1], out.shape[1], x.shape[2])
 
 
@@ -114,16 +157,29 @@ def scatter_add_reference(values, index, out):  # type: ignore[no-untyped-def]
         out[place[0], index[place], place[2]] += values[place]
 
 
+def spread_reference(values, index, out):  # type: ignore[no-untyped-def]
+    out[...] = 0
+    scatter_add_reference(values, index, out)
+
+
 @jit(parallel=True)
-def _scatter_columns(values, index, out, n, m, inner, add):  # type: ignore[no-untyped-def]
+def _scatter_columns(values, index, out, n, m, inner, add, clear):  # type: ignore[no-untyped-def]
     """A task owns some columns of one o, and takes the index's rows in order."""
-    threads = limit_threads(2 * index.size)
+    threads = limit_threads(2 * index.size + (out.size if clear else 0))
     blocks = (inner + COLUMNS - 1) // COLUMNS
-    for task in prange(index.size // (m * inner) * blocks):
+    for task in prange(out.size // (n * inner) * blocks):
         o = np.int64(task) // blocks
         first = np.int64(task) % blocks * COLUMNS
         width = min(COLUMNS, inner - first)
         start = o * n * inner + first
+        if clear:
+            if inner == width:
+                for j in range(n * inner):
+                    write(out, start + j, 0)
+            else:
+                for i in range(n):
+                    for j in range(width):
+                        write(out, start + i * inner + j, 0)
         if inner == 1:
             for at in range(o * m, o * m + m):
                 place = start + read(index, at)
@@ -142,13 +198,19 @@ def _scatter_columns(values, index, out, n, m, inner, add):  # type: ignore[no-u
 def _scatter_cpu(values: Any, index: Any, out: Any) -> None:
     if index.size:
         sizes = out.shape[1], index.shape[1], out.shape[2]
-        _scatter_columns(_bits(values), index.reshape(-1), _bits(out), *sizes, False)
+        _scatter_columns(_bits(values), index.reshape(-1), _bits(out), *sizes, False, False)
 
 
 def _scatter_add_cpu(values: Any, index: Any, out: Any) -> None:
     if index.size:
         sizes = out.shape[1], index.shape[1], out.shape[2]
-        _scatter_columns(values.reshape(-1), index.reshape(-1), out.reshape(-1), *sizes, True)
+        _scatter_columns(values.reshape(-1), index.reshape(-1), out.reshape(-1), *sizes, True, False)
+
+
+def _spread_cpu(values: Any, index: Any, out: Any) -> None:
+    if out.size:
+        sizes = out.shape[1], index.shape[1], out.shape[2]
+        _scatter_columns(values.reshape(-1), index.reshape(-1), out.reshape(-1), *sizes, True, True)
 
 
 @cuda.jit
@@ -177,8 +239,15 @@ def _scatter_on_cuda(add: int) -> Callable[..., None]:
     return cuda_
 
 
+def _spread_cuda(values: Any, index: Any, out: Any) -> None:
+    if out.size:
+        _clear_cuda_flat[launch.line(out.size)](out.reshape(-1))
+        _scatter_on_cuda(1)(values, index, out)
+
+
 scatter = Kernel("scatter", reference=scatter_reference, cpu=_scatter_cpu, cuda=_scatter_on_cuda(0))
 scatter_add = Kernel("scatter_add", reference=scatter_add_reference, cpu=_scatter_add_cpu, cuda=_scatter_on_cuda(1))
+spread = Kernel("spread", reference=spread_reference, cpu=_spread_cpu, cuda=_spread_cuda)
 
 
 # ------------------------------------------------------------------------------------------------------ whole rows
@@ -239,6 +308,12 @@ def _put_rows(values, index, out, n, inner, add):  # type: ignore[no-untyped-def
         o = np.int64(task) // blocks
         first = np.int64(task) % blocks * COLUMNS
         width = min(COLUMNS, inner - first)
+        if inner == 1:
+            for i in range(m):
+                place = np.uint64(o * n + read(index, i))
+                value = read(values, o * m + i)
+                out[place] = value + out[place] if add else value
+            continue
         for i in range(m):
             at = (o * m + i) * inner + first
             place = (o * n + read(index, i)) * inner + first
@@ -309,17 +384,194 @@ put_rows = Kernel("put_rows", reference=put_rows_reference, cpu=_put_rows_cpu, c
 add_rows = Kernel("add_rows", reference=add_rows_reference, cpu=_add_rows_cpu, cuda=_rows_on_cuda(1))
 
 
-# ------------------------------------------------------------------------------------------------------- rearrange
+# ----------------------------------------------------------------------------------------------------------- place
 
 
-def rearrange_reference(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
-    shape = (out.size // (d1 * d2 * d3 * d4), d1, d2, d3, d4)
-    places = sum(i * s for i, s in zip(np.indices(shape), (s0, s1, s2, s3, s4), strict=True))
-    out.reshape(-1)[...] = x.reshape(-1)[places.reshape(-1)]
+def place_reference(x, out, width, step, start):  # type: ignore[no-untyped-def]
+    flat = out.reshape(-1)
+    for r, row in enumerate(x.reshape(-1, width)):
+        flat[r * step + start : r * step + start + width] = row
 
 
 @jit(parallel=True)
-def _rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
+def _place(x, out, width, step, start):  # type: ignore[no-untyped-def]
+    """A task is a block of rows, or a piece of a long one."""
+    threads = limit_threads(x.size)
+    rows = x.size // width
+    piece = min(width, CHUNK)
+    pieces = (width + piece - 1) // piece
+    block = max(1, CHUNK // width)
+    for task in prange((rows + block - 1) // block * pieces):
+        first = np.int64(task) // pieces * block
+        low = np.int64(task) % pieces * piece
+        length = min(piece, width - low)
+        for row in range(first, min(first + block, rows)):
+            to, source = row * step + start + low, row * width + low
+            for i in range(length):
+                write(out, to + i, read(x, source + i))
+    restore_threads(threads)
+
+
+def _place_cpu(x: Any, out: Any, *numbers: int) -> None:
+    if x.size:
+        _place(_bits(x), _bits(out), *numbers)
+
+
+@cuda.jit
+def _place_cuda_flat(x, out, width, step, start):  # type: ignore[no-untyped-def]
+    at = cuda.grid(1)
+    if at < x.size:
+        row = at // width
+        out[row * step + start + at - row * width] = x[at]
+
+
+def _place_cuda(x: Any, out: Any, *numbers: int) -> None:
+    if x.size:
+        _place_cuda_flat[launch.line(x.size)](x.reshape(-1), out.reshape(-1), *numbers)
+
+
+place = Kernel("place", reference=place_reference, cpu=_place_cpu, cuda=_place_cuda)
+
+
+# ------------------------------------------------------------------------------------------------------------ roll
+
+
+def roll_reference(x, out, rows, width, down, right):  # type: ignore[no-untyped-def]
+    out.reshape(-1)[...] = np.roll(x.reshape(-1, rows, width), (down, right), (1, 2)).reshape(-1)
+
+
+@jit(parallel=True)
+def _roll(x, out, rows, width, down, right):  # type: ignore[no-untyped-def]
+    """A task is a block of planes, or a band of rows of a large one.
+
+    Rows that follow each other in x do so in out, but for those that cross the lower edge: they are copied as one long
+    row, and what has then gone into a neighbouring row is put right. Short rows cost no loop each that way.
+    """
+    threads = limit_threads(out.size)
+    planes = out.size // (rows * width)
+    band = min(rows, max(1, CHUNK // width))
+    bands = (rows + band - 1) // band
+    block = max(1, CHUNK // (rows * width))
+    left = width - right
+    for task in prange((planes + block - 1) // block * bands):
+        first = np.int64(task) // bands * block
+        low = np.int64(task) % bands * band
+        high = min(low + band, rows)
+        for p in range(first, min(first + block, planes)):
+            for crossed in range(2):
+                begin = low if crossed else max(low, down)
+                end = min(high, down) if crossed else high
+                if begin >= end:
+                    continue
+                to = (p * rows + begin) * width
+                source = to + ((rows if crossed else 0) - down) * width
+                count = (end - begin) * width
+                if right <= left:
+                    for i in range(count - right):
+                        write(out, to + right + i, read(x, source + i))
+                    for row in range(0, count if right > 0 else 0, width):
+                        for j in range(right):
+                            write(out, to + row + j, read(x, source + row + left + j))
+                else:
+                    for i in range(count - left):
+                        write(out, to + i, read(x, source + left + i))
+                    for row in range(0, count, width):
+                        for j in range(left):
+                            write(out, to + row + right + j, read(x, source + row + j))
+    restore_threads(threads)
+
+
+def _roll_cpu(x: Any, out: Any, *numbers: int) -> None:
+    if out.size:
+        _roll(_bits(x), _bits(out), *numbers)
+
+
+@cuda.jit
+def _roll_cuda_flat(x, out, rows, width, down, right):  # type: ignore[no-untyped-def]
+    place = cuda.grid(1)
+    if place < out.size:
+        column = place % width
+        row = place // width % rows
+        start = place - row * width - column
+        row = row - down + (rows if row < down else 0)
+        column = column - right + (width if column < right else 0)
+        out[place] = x[start + row * width + column]
+
+
+def _roll_cuda(x: Any, out: Any, *numbers: int) -> None:
+    if out.size:
+        _roll_cuda_flat[launch.line(out.size)](x.reshape(-1), out.reshape(-1), *numbers)
+
+
+roll = Kernel("roll", reference=roll_reference, cpu=_roll_cpu, cuda=_roll_cuda)
+
+
+# ------------------------------------------------------------------------------------------------------- rearrange
+
+
+def rearrange_reference(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4, start=0):  # type: ignore[no-untyped-def]
+    shape = (out.size // (d1 * d2 * d3 * d4), d1, d2, d3, d4)
+    places = sum(i * s for i, s in zip(np.indices(shape), (s0, s1, s2, s3, s4), strict=True))
+    out.reshape(-1)[...] = x.reshape(-1)[start + places.reshape(-1)]
+
+
+@intrinsic
+def _turn(typingctx, x, source, step, out, to, width):  # type: ignore[no-untyped-def]
+    """``out[to + d * width + e] = x[source + d + e * step]`` for d, e below 8: eight vectors turned in registers.
+
+    Rows taken in pairs and interleaved, three times over, are the columns.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, source, step, out, to, width = args
+        element = context.get_data_type(signature.args[0].dtype)
+        vector, size = ir.VectorType(element, 8), signature.args[0].dtype.bitwidth // 8
+        index = lambda value: ir.Constant(ir.IntType(64), value)  # noqa: E731
+
+        def place(position: int, array: Any, start: Any, stride: Any, k: int) -> Any:
+            data = make_array(signature.args[position])(context, builder, array).data
+            offset = builder.add(start, builder.mul(stride, index(k)))
+            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+
+        rows = []
+        for k in range(8):
+            rows.append(builder.load(place(0, x, source, step, k)))
+            rows[-1].align = size
+        for _ in range(3):
+            halves = [[half + i // 2 + 8 * (i % 2) for i in range(8)] for half in (0, 4)]
+            picks = [ir.Constant(ir.VectorType(ir.IntType(32), 8), half) for half in halves]
+            rows = [builder.shuffle_vector(rows[k], rows[k + 4], pick) for k in range(4) for pick in picks]
+        for k in range(8):
+            builder.store(rows[k], place(3, out, to, width, k)).align = size
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.intp, out, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _reverse(typingctx, x, source, out, to):  # type: ignore[no-untyped-def]
+    """``out[to + i] = x[source + 7 - i]`` for i below 8."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), 8)
+        at = [
+            builder.bitcast(
+                builder.gep(make_array(signature.args[k])(context, builder, args[k]).data, [args[k + 1]]),
+                vector.as_pointer(),
+            )
+            for k in (0, 2)
+        ]
+        row = builder.load(at[0])
+        row.align = signature.args[0].dtype.bitwidth // 8
+        picks = ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(7, -1, -1)))
+        builder.store(builder.shuffle_vector(row, row, picks), at[1]).align = row.align
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, out, types.intp), codegen
+
+
+@jit(parallel=True)
+def _rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4, start):  # type: ignore[no-untyped-def]
     """A task is a block of planes (d3, d4), or a band of rows of a large one."""
     threads = limit_threads(out.size)
     plane = d3 * d4
@@ -333,13 +585,18 @@ def _rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4):  # type: ignore[no-u
         high = min(low + band, d3)
         for p in range(first, min(first + block, planes)):
             a = p // (d1 * d2)
-            source = a * s0 + (p // d2 - a * d1) * s1 + p % d2 * s2
+            source = start + a * s0 + (p // d2 - a * d1) * s1 + p % d2 * s2
             to = p * plane
             if s4 == 1:  # rows stay rows
                 for d in range(low, high):
                     for e in range(d4):
                         write(out, to + d * d4 + e, read(x, source + d * s3 + e))
-            elif s4 <= s3:  # rows are thinned, or repeat one value
+            elif s4 == -1 and d4 >= 8:  # rows are reversed, by eights; the last eight may overlap those before
+                for d in range(low, high):
+                    for e in range(0, d4, 8):
+                        e = min(e, d4 - 8)
+                        _reverse(x, source + d * s3 - e - 7, out, to + d * d4 + e)
+            elif s4 <= abs(s3):  # rows are thinned, or repeat one value
                 for d in range(low, high):
                     for e in range(d4):
                         write(out, to + d * d4 + e, read(x, source + d * s3 + e * s4))
@@ -350,19 +607,25 @@ def _rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4):  # type: ignore[no-u
             else:  # tile by tile: both sides stay in the cache
                 for d in range(low, high, EDGE):
                     for e in range(0, d4, EDGE):
-                        for dd in range(d, min(d + EDGE, high)):
-                            for ee in range(e, min(e + EDGE, d4)):
+                        bottom, right = min(d + EDGE, high), min(e + EDGE, d4)
+                        if s3 == 1 and bottom - d == EDGE and right - e == EDGE:
+                            for dd in range(d, bottom, 8):
+                                for ee in range(e, right, 8):
+                                    _turn(x, source + dd + ee * s4, s4, out, to + dd * d4 + ee, d4)
+                            continue
+                        for dd in range(d, bottom):
+                            for ee in range(e, right):
                                 write(out, to + dd * d4 + ee, read(x, source + dd * s3 + ee * s4))
     restore_threads(threads)
 
 
 def _rearrange_cpu(x: Any, out: Any, *numbers: int) -> None:
     if out.size:
-        _rearrange(_bits(x), _bits(out), *numbers)
+        _rearrange(_bits(x), _bits(out), *numbers, *(0,) * (10 - len(numbers)))
 
 
 @cuda.jit
-def _rearrange_cuda_flat(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
+def _rearrange_cuda_flat(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4, start):  # type: ignore[no-untyped-def]
     place = cuda.grid(1)
     if place < out.size:
         e = place % d4
@@ -373,20 +636,25 @@ def _rearrange_cuda_flat(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4):  # type: i
         rest = rest // d2
         b = rest % d1
         a = rest // d1
-        out[place] = x[a * s0 + b * s1 + c * s2 + d * s3 + e * s4]
+        out[place] = x[start + a * s0 + b * s1 + c * s2 + d * s3 + e * s4]
 
 
 def _rearrange_cuda(x: Any, out: Any, *numbers: int) -> None:
     if out.size:
-        _rearrange_cuda_flat[launch.line(out.size)](x.reshape(-1), out.reshape(-1), *numbers)
+        _rearrange_cuda_flat[launch.line(out.size)](
+            x.reshape(-1), out.reshape(-1), *numbers, *(0,) * (10 - len(numbers))
+        )
 
 
 rearrange = Kernel("rearrange", reference=rearrange_reference, cpu=_rearrange_cpu, cuda=_rearrange_cuda)
 
 CUDA_KERNELS = (
-    (_gather_cuda_flat, "void(float32[::1], int64[::1], float32[::1], int64, int64, int64)"),
+    (_gather_cuda_flat, "void(float32[::1], int64[::1], float32[::1], boolean[::1], int64, int64, int64)"),
+    (_clear_cuda_flat, "void(float32[::1])"),
     (_scatter_cuda_columns, "void(float32[::1], int64[::1], float32[::1], int64, int64, int64, int64)"),
     (_take_rows_cuda_flat, "void(float32[::1], int64[::1], float32[::1], int64, int64)"),
     (_put_rows_cuda_columns, "void(float32[::1], int64[::1], float32[::1], int64, int64, int64)"),
-    (_rearrange_cuda_flat, "void(float32[::1], float32[::1]" + ", int64" * 9 + ")"),
+    (_place_cuda_flat, "void(float32[::1], float32[::1], int64, int64, int64)"),
+    (_roll_cuda_flat, "void(float32[::1], float32[::1], int64, int64, int64, int64)"),
+    (_rearrange_cuda_flat, "void(float32[::1], float32[::1]" + ", int64" * 10 + ")"),
 )

@@ -417,14 +417,20 @@ def nll_forward_reference(log_p, target, weight, losses, ignore_index):  # type:
 
 @jit(parallel=True)
 def _nll_forward_flat(log_p, target, weight, losses, n, inner, ignore_index):  # type: ignore[no-untyped-def]
+    """Blocks of targets, with one division each: a division for each target took longer than all else."""
     threads = limit_threads(4 * target.size)
-    for i in prange(target.size):
-        at = np.int64(i)
-        t = target[at]
-        if t == ignore_index:
-            losses[at] = 0
-        else:
-            losses[at] = -weight[t] * log_p[(at // inner * n + t) * inner + at % inner]
+    for task in prange((target.size + BLOCK - 1) // BLOCK):
+        first = np.int64(task) * BLOCK
+        o, j = first // inner, first % inner
+        for at in range(first, min(first + BLOCK, target.size)):
+            t = target[at]
+            if t == ignore_index:
+                losses[at] = 0
+            else:
+                losses[at] = -weight[t] * log_p[(o * n + t) * inner + j]
+            j += 1
+            if j == inner:
+                o, j = o + 1, 0
     restore_threads(threads)
 
 

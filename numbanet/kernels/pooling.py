@@ -1,4 +1,4 @@
-"""Pooling over windows of images: maximum, average, and their adaptive forms.
+"""Pooling over windows of images: maximum, average, and their adaptive forms; power averages.
 
 Arrays are C-contiguous, float32 or float64: x, dx (N, C, H, W); y, dy (N, C, OH, OW). The caller allocates; outputs are
 overwritten. A window of output (r, c) begins at row r * sh - pt and column c * sw - pl of x and takes KH x KW elements
@@ -21,6 +21,11 @@ that lie dh and dw apart; OH and OW come with the arrays, so ceil mode and lopsi
 ``avg_pool2d_backward(dy, dx, kh, kw, sh, sw, pt, pl, pb, pr, count_include_pad, divisor_override)``
 ``adaptive_avg_pool2d_forward(x, y)``, ``adaptive_avg_pool2d_backward(dy, dx)``, ``adaptive_max_pool2d_forward(x, y, indices)``
     Window r covers rows floor(r * H / OH) up to ceil((r + 1) * H / OH), columns likewise; H, W > 0 where OH, OW > 0.
+``lp_pool2d_forward(x, y, p, kh, kw, sh, sw)``
+    y = s^(1 / p), s = KH * KW times the average of x^p over the part of a window inside x; p is 2 or 3. NaN where s < 0.
+``lp_pool2d_backward(dy, x, y, dx, p, kh, kw, sh, sw)``
+    dx = x^(p - 1) times the sum over x's windows of dy * y^(1 - p), each times KH * KW over the window's number of elements
+    inside x; windows with y = 0 give nothing.
 
 Sums are kept in the arrays' dtype, large windows row by row in float64 (CPU) or compensated (CUDA). Every value is
 computed by one thread in a fixed order.
@@ -28,6 +33,7 @@ computed by one thread in a fixed order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
@@ -40,11 +46,11 @@ from numba.extending import intrinsic
 
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import read, reread, rising_key, scalar, write
+from numbanet.kernels.index import exp_, log_, read, reread, rising_key, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
-from numbanet.kernels.matmul import Vectors
 from numbanet.kernels.parallel import _stages, run_stages
-from numbanet.kernels.simd import _loop as vector_loop
+from numbanet.kernels.simd import Vectors
+from numbanet.kernels.simd import loop as vector_loop
 
 
 @lru_cache(maxsize=1024)
@@ -85,11 +91,13 @@ def _window_loop(
     stride: int,
     held: list[Any],
     step: Callable[..., list[Any]],
+    masked: bool = True,
 ) -> list[Any]:
     """For the outputs c .. c + lanes, go through the window: ``held = step(held, elements, inside, positions)``.
 
     ``window`` is (step, rows, dw, kw, left, w) as in ``_max_row``. ``elements`` are zeros where not ``inside``;
-    positions count from the first of the rows.
+    positions count from the first of the rows. Without ``masked`` all elements are known to be inside, and ``inside`` and
+    ``positions`` are None.
     """
     builder, lanes = v.builder, v.lanes
     row_step, rows, dw, kw, left, w = window
@@ -104,6 +112,9 @@ def _window_loop(
 
         def over_column(j: Any, held: list[Any]) -> list[Any]:
             column = builder.add(begin, builder.mul(j, dw))
+            if not masked:
+                loaded = v.load(source, builder.add(row, column), across)
+                return step(held, v.shuffle(loaded, loaded, every) if stride > 1 else loaded, None, None)
             columns = builder.add(v.splat(builder.trunc(column, _INT), across), ramp)
             inside = builder.icmp_unsigned("<", columns, width)  # a negative column is a large unsigned one
             loaded = v.load(source, builder.add(row, column), across, inside)
@@ -147,11 +158,34 @@ def _max_row(stride: int, store: bool) -> Any:
                 best = builder.select(better, value, held[0])
                 return [best, builder.select(better, positions, held[1])] if store else [best]
 
+            def largest(held: list[Any], value: Any, *_: Any) -> list[Any]:
+                better = builder.fcmp_ordered(">", value, held[0])
+                better = builder.or_(better, builder.fcmp_unordered("uno", value, value))
+                return [builder.select(better, value, held[0])]
+
+            def strip(c: Any) -> None:
+                """Without indices: a strip that lies wholly inside x needs no masks, 4x on (64, 64, 1, 1024) by 1 x 3."""
+                begin = builder.add(builder.mul(c, v.index(stride)), args[6])
+                reach = builder.mul(builder.sub(args[5], v.index(1)), args[4])
+                reach = builder.add(builder.add(begin, v.index(stride * lanes)), reach)
+                inside = builder.icmp_signed(">=", begin, v.index(0))
+                inside = builder.and_(inside, builder.icmp_signed("<=", reach, args[7]))
+                whole = builder.icmp_signed("<=", builder.add(c, v.index(lanes)), args[10])
+                with builder.if_else(builder.and_(inside, whole)) as (plain, edge):
+                    with plain:
+                        held = _window_loop(v, source, c, args[2:8], stride, [lowest], largest, masked=False)
+                        v.store(held[0], target, c, lanes)
+                    with edge:
+                        held = _window_loop(v, source, c, args[2:8], stride, [lowest], compare)
+                        v.store(held[0], target, c, lanes, v.first(builder.sub(args[10], c), lanes))
+
             with v.steps(args[10], lanes) as (c, _):
-                wanted = v.first(builder.sub(args[10], c), lanes)
-                held = _window_loop(v, source, c, args[2:8], stride, [lowest, nowhere] if store else [lowest], compare)
-                v.store(held[0], target, c, lanes, wanted)
-                if store:
+                if not store:
+                    strip(c)
+                else:
+                    wanted = v.first(builder.sub(args[10], c), lanes)
+                    held = _window_loop(v, source, c, args[2:8], stride, [lowest, nowhere], compare)
+                    v.store(held[0], target, c, lanes, wanted)
                     kind = ir.IntType(signature.args[11].dtype.bitwidth)
                     found = builder.add(held[1], v.splat(builder.trunc(args[13], _INT), lanes))
                     found = builder.select(
@@ -873,6 +907,176 @@ avg_pool2d_backward = Kernel(
 )
 
 
+# ---------------------------------------------------------------------------------------------------- power averages
+
+
+def _lp_windows(x: np.ndarray, y: np.ndarray, kh: int, kw: int, sh: int, sw: int) -> Any:
+    """(an output's index, its window inside x) for all outputs, for the references."""
+    for n, c, r, s in np.ndindex(*y.shape):
+        yield (n, c, r, s), (n, c, slice(r * sh, r * sh + kh), slice(s * sw, s * sw + kw))
+
+
+def lp_pool2d_forward_reference(x: np.ndarray, y: np.ndarray, p: int, kh: int, kw: int, sh: int, sw: int) -> None:
+    for place, window in _lp_windows(x, y, kh, kw, sh, sw):
+        total = kh * kw * np.mean(x[window].astype(np.float64) ** p)
+        y[place] = total ** (1 / p) if total >= 0 else np.nan
+
+
+def lp_pool2d_backward_reference(
+    dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, p: int, kh: int, kw: int, sh: int, sw: int
+) -> None:
+    total = np.zeros(dx.shape)
+    for place, window in _lp_windows(x, y, kh, kw, sh, sw):
+        if y[place] != 0:
+            total[window] += float(dy[place]) * float(y[place]) ** (1 - p) * kh * kw / x[window].size
+    dx[...] = total * x.astype(np.float64) ** (p - 1)
+
+
+@jit
+def _lp_task(stage, task, thread, x, y, _, __, work, plan):  # type: ignore[no-untyped-def]
+    """The powers of a plane stay in the first-level cache, and the roots are taken where the averages stand."""
+    h, w, oh, ow, kh, kw, sh, sw = plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8], plan[9]
+    cube, halves = plan[10] == 3, plan[11]
+    number = y.dtype.type
+    size, third = number(kh * kw), number(1 / 3)
+    powers = work[thread * h * w :][: h * w]
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        source, target = x[p * h * w :][: h * w], y[p * oh * ow :][: oh * ow]
+        if cube:
+            for i in range(h * w):
+                write(powers, i, read(source, i) * read(source, i) * read(source, i))
+        else:
+            for i in range(h * w):
+                write(powers, i, read(source, i) * read(source, i))
+        if halves > 0:
+            _halve_sum(powers, 0, w, target, 0, oh, ow, number(0.25), target, 0)
+        else:
+            _avg_plane_cpu(powers, 0, target, 0, h, w, oh, ow, kh, kw, sh, sw, 0, 0, 0, 0, 1, 0)
+        if cube:
+            for i in range(oh * ow):
+                write(target, i, exp_(log_(reread(target, i) * size) * third))
+        else:
+            for i in range(oh * ow):
+                write(target, i, math.sqrt(reread(target, i) * size))
+
+
+@jit
+def _lp_backward_task(stage, task, thread, dy, dx, x, y, work, plan):  # type: ignore[no-untyped-def]
+    h, w, oh, ow, kh, kw, sh, sw = plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8], plan[9]
+    cube, halves = plan[10] == 3, plan[11]
+    number = dx.dtype.type
+    size = number(kh * kw)
+    shares, share = work[thread * (oh + 1) * ow :][: oh * ow], work[(thread * (oh + 1) + oh) * ow :][:ow]
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        at = p * oh * ow
+        target, source = dx[p * h * w :][: h * w], x[p * h * w :][: h * w]
+        for i in range(oh * ow):
+            root = read(y, at + i)
+            divisor = root * root if cube else root
+            write(shares, i, number(0) if root == number(0) else read(dy, at + i) * size / divisor)
+        if halves > 0:
+            if 2 * oh < h or 2 * ow < w:
+                target[:] = 0
+            _double(shares, 0, oh, ow, number(0.25), target, 0, w)
+        else:
+            _avg_plane_backward_cpu(shares, target, share, h, w, oh, ow, kh, kw, sh, sw, 0, 0, 0, 0, 1, 0)
+        if cube:
+            for i in range(h * w):
+                write(target, i, reread(target, i) * (read(source, i) * read(source, i)))
+        else:
+            for i in range(h * w):
+                write(target, i, reread(target, i) * read(source, i))
+
+
+def _lp_plan(image: Any, pooled: Any, p: int, *window: int) -> tuple[np.ndarray, int]:
+    (n, c, h, w), (oh, ow) = image, pooled[2:]
+    halves = h > 1 and _halves(image, pooled, (*window, 0, 0))
+    return _plan(n * c, h * w, h, w, oh, ow, *map(int, window), int(p), int(halves))
+
+
+def _lp_pool2d_forward_cpu(x: np.ndarray, y: np.ndarray, p: int, kh: int, kw: int, sh: int, sw: int) -> None:
+    if y.size:
+        plan, tasks = _lp_plan(x.shape, y.shape, p, kh, kw, sh, sw)
+        work = empty((numba.config.NUMBA_NUM_THREADS * x.shape[2] * x.shape[3],), x.dtype)
+        x, y = x.reshape(-1), y.reshape(-1)
+        run_stages(_lp_task, (tasks, 0), x, y, y, y, work, plan)
+
+
+def _lp_pool2d_backward_cpu(
+    dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, p: int, kh: int, kw: int, sh: int, sw: int
+) -> None:
+    if dx.size:
+        plan, tasks = _lp_plan(x.shape, y.shape, p, kh, kw, sh, sw)
+        work = empty((numba.config.NUMBA_NUM_THREADS * (y.shape[2] + 1) * y.shape[3],), x.dtype)
+        dy, x, y, dx = dy.reshape(-1), x.reshape(-1), y.reshape(-1), dx.reshape(-1)
+        run_stages(_lp_backward_task, (tasks, 0), dy, dx, x, y, work, plan)
+
+
+@cuda.jit
+def _lp_pool2d_forward_cuda_kernel(x, y, h, w, oh, ow, p, kh, kw, sh, sw):  # type: ignore[no-untyped-def]
+    o = cuda.grid(1)
+    if o < y.size:
+        number = y.dtype.type
+        plane = o // (oh * ow) * h * w
+        top, left = o // ow % oh * sh, o % ow * sw
+        bottom, right = min(top + kh, h), min(left + kw, w)
+        total = number(0)
+        for row in range(top, bottom):
+            for column in range(left, right):
+                value = x[plane + row * w + column]
+                total += value * value * (value if p == 3 else number(1))
+        total *= number(kh * kw) / number((bottom - top) * (right - left))
+        if total > number(0):
+            y[o] = math.exp(math.log(total) / number(3)) if p == 3 else math.sqrt(total)
+        else:
+            y[o] = number(0) if total == number(0) else number(math.nan)
+
+
+@cuda.jit
+def _lp_pool2d_backward_cuda_kernel(dy, x, y, dx, h, w, oh, ow, p, kh, kw, sh, sw):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < dx.size:
+        number = dx.dtype.type
+        plane = i // (h * w) * oh * ow
+        row, column = i // w % h, i % w
+        total = number(0)
+        for r in range(max(row - kh + sh, 0) // sh, min(row // sh + 1, oh)):
+            for c in range(max(column - kw + sw, 0) // sw, min(column // sw + 1, ow)):
+                root = y[plane + r * ow + c]
+                inside = (min(r * sh + kh, h) - r * sh) * (min(c * sw + kw, w) - c * sw)
+                if root != number(0):
+                    divisor = root * (root if p == 3 else number(1)) * number(inside)
+                    total += dy[plane + r * ow + c] * number(kh * kw) / divisor
+        dx[i] = total * x[i] * (x[i] if p == 3 else number(1))
+
+
+def _lp_pool2d_forward_cuda(x: Any, y: Any, *numbers: int) -> None:
+    if y.size:
+        _lp_pool2d_forward_cuda_kernel[launch.line(y.size)](
+            x.reshape(x.size), y.reshape(y.size), *x.shape[2:], *y.shape[2:], *map(int, numbers)
+        )
+
+
+def _lp_pool2d_backward_cuda(dy: Any, x: Any, y: Any, dx: Any, *numbers: int) -> None:
+    if dx.size:
+        flat = (array.reshape(array.size) for array in (dy, x, y, dx))
+        _lp_pool2d_backward_cuda_kernel[launch.line(dx.size)](*flat, *dx.shape[2:], *dy.shape[2:], *map(int, numbers))
+
+
+lp_pool2d_forward = Kernel(
+    "lp_pool2d_forward",
+    reference=lp_pool2d_forward_reference,
+    cpu=_lp_pool2d_forward_cpu,
+    cuda=_lp_pool2d_forward_cuda,
+)
+lp_pool2d_backward = Kernel(
+    "lp_pool2d_backward",
+    reference=lp_pool2d_backward_reference,
+    cpu=_lp_pool2d_backward_cpu,
+    cuda=_lp_pool2d_backward_cuda,
+)
+
+
 # --------------------------------------------------------------------------------------------------- adaptive pooling
 
 
@@ -896,13 +1100,22 @@ def adaptive_avg_pool2d_forward_reference(x: np.ndarray, y: np.ndarray) -> None:
 
 
 @jit
+def _global_avg_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-untyped-def]
+    """A whole small plane is contiguous: one long row. Against ``_adaptive_avg_task`` 1.6x on (32, 512, 14, 14)."""
+    inside = plan[2] * plan[3]
+    scale = x.dtype.type(1) / x.dtype.type(inside)
+    for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
+        y[p] = _sum_run(x, p * inside, inside) * scale
+
+
+@jit
 def _adaptive_avg_task(stage, task, thread, x, y, _, __, ___, plan):  # type: ignore[no-untyped-def]
     """The rows of a window are added up in one go for all windows beside it, by vectors; then the columns."""
     h, w, oh, ow = plan[2], plan[3], plan[4], plan[5]
     scale = 1.0 / (h * w)
     columns = np.empty(w, x.dtype)
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
-        if oh * ow == 1:  # no divisions: 2x on (32, 512, 7, 7)
+        if oh * ow == 1:
             y[p] = _window_sum_cpu(x, p * h * w, w, h, w) * scale
             continue
         for r in range(oh):
@@ -927,11 +1140,10 @@ def _adaptive_avg_pool2d_forward_cpu(x: np.ndarray, y: np.ndarray) -> None:
     oh, ow = y.shape[2:]
     if y.size == 0:
         return
-    if oh == ow == 1 and h * w <= 512:
-        h, w = 1, h * w  # a whole plane is contiguous: one long row, not H short ones
     x, y = x.reshape(-1), y.reshape(-1)
     plan, tasks = _plan(n * c, h * w, h, w, oh, ow)
-    run_stages(_adaptive_avg_task, (tasks, 0), x, y, y, y, y, plan)
+    body = _global_avg_task if oh == ow == 1 and h * w <= 512 else _adaptive_avg_task
+    run_stages(body, (tasks, 0), x, y, y, y, y, plan)
 
 
 @cuda.jit
@@ -1166,6 +1378,8 @@ CUDA_KERNELS = (
     (_max_unpool2d_backward_cuda_kernel, "void(float32[::1], int64[::1], float32[::1], int64, int64)"),
     (_avg_pool2d_forward_cuda_kernel, f"void(float32[::1], float32[::1], {_INTS})"),
     (_avg_pool2d_backward_cuda_kernel, f"void(float32[::1], float32[::1], {_INTS})"),
+    (_lp_pool2d_forward_cuda_kernel, f"void(float32[::1], float32[::1]{', int64' * 9})"),
+    (_lp_pool2d_backward_cuda_kernel, f"void({'float32[::1], ' * 4}{', '.join(['int64'] * 9)})"),
     (_adaptive_avg_pool2d_forward_cuda_kernel, "void(float32[::1], float32[::1], int64, int64, int64, int64)"),
     (_adaptive_avg_pool2d_backward_cuda_kernel, "void(float32[::1], float32[::1], int64, int64, int64, int64)"),
     (

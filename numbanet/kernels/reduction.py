@@ -7,6 +7,9 @@ Contract::
     sum_absolutes(x, out)                  out[o, j] = the sum of |x[o, :, j]|
     any_(x, out)   all_(x, out)            out is bool
     moments(x, mean, squares)              mean of x[o, :, j], and the sum of its squared deviations from it
+    moments_backward(x, mean, scale, shift, dx)
+                                           dx[o, i, j] = scale[o, j] * (x[o, i, j] - mean[o, j]) + shift[o, j]
+    sum_absolutes_backward(x, dy, dx)      dx[o, i, j] = dy[o, j] times the sign of x[o, i, j] (0 of 0; of NaN NaN)
     logsumexp(x, out)                      out[o, j] = log of the sum of exp(x[o, :, j])
     logsumexp_backward(x, y, dy, dx)       dx[o, i, j] = dy[o, j] * exp(x[o, i, j] - y[o, j])
     max_(x, out, indices)                  out[o, j] = max of x[o, :, j], indices[o, j] = where it stands first;
@@ -398,6 +401,10 @@ min_ = _extremum("min", min_reference, lambda a, b: (a < b) | ((a != a) & (b == 
 # -------------------------------------------------------------------------------------------------------- moments
 
 
+def moments_backward_reference(x, mean, scale, shift, dx):  # type: ignore[no-untyped-def]
+    dx[...] = scale[:, None] * (x.astype(np.float64) - mean[:, None]) + shift[:, None]
+
+
 def moments_reference(x, mean, squares):  # type: ignore[no-untyped-def]
     wide = x.astype(np.float64)
     mean[...] = wide.mean(axis=1)
@@ -524,7 +531,105 @@ def _moments_cuda(x: Any, mean: Any, squares: Any) -> None:
         _moments_cuda_lines[launch.line(mean.size)](*arrays, x.shape[1], x.shape[2])
 
 
+@jit(parallel=True)
+def _moments_backward(x, mean, scale, shift, dx, lines, n, inner):  # type: ignore[no-untyped-def]
+    threads = limit_threads(x.size)
+    for task in prange(lines):
+        line = np.int64(task)
+        if inner == 1:
+            center, factor, offset = mean[line], scale[line], shift[line]
+            for i in range(line * n, line * n + n):
+                write(dx, i, factor * (read(x, i) - center) + offset)
+        else:
+            start, small = line * inner, line // n * inner
+            for j in range(inner):
+                deviation = read(x, start + j) - read(mean, small + j)
+                write(dx, start + j, read(scale, small + j) * deviation + read(shift, small + j))
+    restore_threads(threads)
+
+
+def _moments_backward_cpu(x: Any, mean: Any, scale: Any, shift: Any, dx: Any) -> None:
+    if x.size:
+        _, n, inner = x.shape
+        arrays = [array.reshape(-1) for array in (x, mean, scale, shift, dx)]
+        _moments_backward(*arrays, x.size // (n if inner == 1 else inner), n, inner)
+
+
+@cuda.jit
+def _moments_backward_cuda_flat(x, mean, scale, shift, dx, n, inner):  # type: ignore[no-untyped-def]
+    place = cuda.grid(1)
+    if place < x.size:
+        small = place // (n * inner) * inner + place % inner
+        dx[place] = scale[small] * (x[place] - mean[small]) + shift[small]
+
+
+def _moments_backward_cuda(x: Any, mean: Any, scale: Any, shift: Any, dx: Any) -> None:
+    if x.size:
+        arrays = [array.reshape(-1) for array in (x, mean, scale, shift, dx)]
+        _moments_backward_cuda_flat[launch.line(x.size)](*arrays, x.shape[1], x.shape[2])
+
+
+moments_backward = Kernel(
+    "moments_backward", reference=moments_backward_reference, cpu=_moments_backward_cpu, cuda=_moments_backward_cuda
+)
 moments = Kernel("moments", reference=moments_reference, cpu=_moments_cpu, cuda=_moments_cuda)
+
+
+# --------------------------------------------------------------------------------------------- absolutes' gradient
+
+
+def sum_absolutes_backward_reference(x, dy, dx):  # type: ignore[no-untyped-def]
+    dx[...] = dy[:, None] * np.sign(x)
+
+
+@scalar
+def _signed(x, dy, zero):  # type: ignore[no-untyped-def]
+    return dy if x > zero else -dy if x < zero else dy * x  # 0 of 0, NaN of NaN
+
+
+@jit(parallel=True)
+def _sum_absolutes_backward(x, dy, dx, lines, n, inner):  # type: ignore[no-untyped-def]
+    threads = limit_threads(x.size)
+    zero = x.dtype.type(0)
+    for task in prange(lines):
+        line = np.int64(task)
+        if inner == 1:
+            factor = dy[line]
+            for i in range(line * n, line * n + n):
+                write(dx, i, _signed(read(x, i), factor, zero))
+        else:
+            start, small = line * inner, line // n * inner
+            for j in range(inner):
+                write(dx, start + j, _signed(read(x, start + j), read(dy, small + j), zero))
+    restore_threads(threads)
+
+
+def _sum_absolutes_backward_cpu(x: Any, dy: Any, dx: Any) -> None:
+    if x.size:
+        _, n, inner = x.shape
+        lines = x.size // (n if inner == 1 else inner)
+        _sum_absolutes_backward(x.reshape(-1), dy.reshape(-1), dx.reshape(-1), lines, n, inner)
+
+
+@cuda.jit
+def _sum_absolutes_backward_cuda_flat(x, dy, dx, n, inner):  # type: ignore[no-untyped-def]
+    place = cuda.grid(1)
+    if place < x.size:
+        dx[place] = _signed(x[place], dy[place // (n * inner) * inner + place % inner], dx.dtype.type(0))
+
+
+def _sum_absolutes_backward_cuda(x: Any, dy: Any, dx: Any) -> None:
+    if x.size:
+        arrays = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+        _sum_absolutes_backward_cuda_flat[launch.line(x.size)](*arrays, x.shape[1], x.shape[2])
+
+
+sum_absolutes_backward = Kernel(
+    "sum_absolutes_backward",
+    reference=sum_absolutes_backward_reference,
+    cpu=_sum_absolutes_backward_cpu,
+    cuda=_sum_absolutes_backward_cuda,
+)
 
 
 # ------------------------------------------------------------------------------------------------------ logsumexp
@@ -683,6 +788,8 @@ logsumexp_backward = Kernel(
 CUDA_KERNELS = (
     *_cuda_kernels,
     (_moments_cuda_lines, "void(float32[::1], float32[::1], float32[::1], int64, int64)"),
+    (_moments_backward_cuda_flat, f"void({'float32[::1], ' * 5}int64, int64)"),
+    (_sum_absolutes_backward_cuda_flat, f"void({'float32[::1], ' * 3}int64, int64)"),
     (_logsumexp_cuda_lines, "void(float32[::1], float32[::1], int64, int64)"),
     (_logsumexp_backward_cuda_flat, f"void({'float32[::1], ' * 4}int64, int64)"),
 )

@@ -200,7 +200,7 @@ class Vectors:
         return cgutils.for_range_slice(self.builder, _index(0), count, _index(step), _INDEX)
 
 
-def _loop(builder: Any, count: Any, step: int, accumulators: list[Any], body: Any) -> list[Any]:
+def loop(builder: Any, count: Any, step: int, accumulators: list[Any], body: Any) -> list[Any]:
     """Emit ``for i in range(0, count, step): accumulators = body(i, accumulators)``; returns the final values."""
     entry = builder.basic_block
     loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
@@ -264,7 +264,7 @@ def fma_tile(rows: int, vectors: int) -> Any:
                     new += [emit.fma(weight, images[v], held[r * vectors + v]) for v in range(vectors)]
                 return new
 
-            total = _loop(builder, count, 1, [emit.zero] * (rows * vectors), step)
+            total = loop(builder, count, 1, [emit.zero] * (rows * vectors), step)
             add = builder.icmp_signed("!=", accumulate, _index(0))
             with builder.if_else(add) as (then, otherwise):
                 for branch, adding in ((then, True), (otherwise, False)):
@@ -320,7 +320,7 @@ def place_tile(rows: int, vectors: int) -> Any:
                     new += [emit.fma(weight, images[v], held[r * vectors + v]) for v in range(vectors)]
                 return new
 
-            total = _loop(builder, builder.mul(count, _index(2)), 2, [emit.zero] * (rows * vectors), step)
+            total = loop(builder, builder.mul(count, _index(2)), 2, [emit.zero] * (rows * vectors), step)
             targets = [place(2 * v + 1) for v in range(vectors)]
             add = builder.icmp_signed("!=", accumulate, _index(0))
             with builder.if_else(add) as (then, otherwise):
@@ -366,7 +366,7 @@ def dot_tile(rows: int, columns: int) -> Any:
             def piece(p: Any, held: list[Any]) -> list[Any]:
                 here_a = builder.gep(a, [builder.mul(p, a_step)])
                 here_b = builder.gep(b, [builder.mul(p, b_step)])
-                return _loop(builder, count, emit.lanes, held, partial(step, here_a, here_b))
+                return loop(builder, count, emit.lanes, held, partial(step, here_a, here_b))
 
             def step(a: Any, b: Any, i: Any, held: list[Any]) -> list[Any]:
                 def left(r: int, i: Any) -> Any:
@@ -387,7 +387,7 @@ def dot_tile(rows: int, columns: int) -> Any:
                         new[at] = emit.fma(factor, passing, held[at])
                 return new
 
-            total = emit.sums(_loop(builder, pieces, 1, [emit.zero] * (rows * columns), piece))
+            total = emit.sums(loop(builder, pieces, 1, [emit.zero] * (rows * columns), piece))
             for r in range(rows):
                 for j in range(columns):
                     at = builder.gep(c, [builder.add(builder.mul(ldc, _index(r)), _index(j))])
@@ -417,7 +417,7 @@ def read_row(typingctx, n, source, s0, low, high, target, t0):  # type: ignore[n
             emit.store(emit.load(source, i, mask=emit.within(i, args[3], args[4])), target, i)
             return held
 
-        _loop(builder, args[0], emit.lanes, [], step)
+        loop(builder, args[0], emit.lanes, [], step)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -447,7 +447,7 @@ def read_alternate(typingctx, n, source, s0, low, high, target, t0):  # type: ig
             emit.store(emit.shuffle(a, b, list(range(0, 2 * emit.lanes, 2))), target, i)
             return held
 
-        _loop(builder, args[0], emit.lanes, [], step)
+        loop(builder, args[0], emit.lanes, [], step)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -472,7 +472,7 @@ def write_row(typingctx, n, source, s0, shift, target, t0):  # type: ignore[no-u
             emit.store(value, target, i, mask=emit.within(i, _index(0), args[0]))
             return held
 
-        _loop(builder, args[0], emit.lanes, [], step)
+        loop(builder, args[0], emit.lanes, [], step)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -506,7 +506,7 @@ def read_lanes(typingctx, n, source, s0, step, images, target, t0):  # type: ign
                 emit.store(pixel, target, builder.add(first, _index(j * emit.lanes)))
             return held
 
-        _loop(builder, count, emit.lanes, [], square)
+        loop(builder, count, emit.lanes, [], square)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -538,7 +538,7 @@ def write_lanes(typingctx, n, source, s0, shift, target, t0, step, images):  # t
                 emit.store(builder.fadd(row, shift), target, at, mask=emit.within(i, _index(0), ends[j]))
             return held
 
-        _loop(builder, count, emit.lanes, [], square)
+        loop(builder, count, emit.lanes, [], square)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -15,9 +15,9 @@ Contract::
 
 x, y, dy, dx, logits and dlogits are (outer, n, inner), n the classes; weight (n,), target (outer, inner) int64 in [0, n)
 or ignore_index, losses, lse and scale (outer, inner). One float dtype per call. The caller allocates outputs; they are
-overwritten and may be an input of the same shape. Where target == ignore_index, loss and gradient are 0. The maximum is
-taken out first, so large values do not overflow; an entry -inf has probability 0; a NaN or +inf, or -inf everywhere,
-makes its row NaN.
+overwritten and may be an input of the same shape. Where target == ignore_index, loss and gradient are 0 (the gradient
+NaN for a row whose lse is not finite). The maximum is taken out first, so large values do not overflow; an entry -inf
+has probability 0; a NaN or +inf, or -inf everywhere, makes its row NaN.
 """
 
 from __future__ import annotations
@@ -557,7 +557,7 @@ def cross_entropy_backward_reference(logits, target, weight, lse, scale, dlogits
     for o, j in np.ndindex(target.shape):
         row, t = logits[o, :, j].astype(np.float64), target[o, j]
         if t == ignore_index:
-            dlogits[o, :, j] = 0
+            dlogits[o, :, j] = lse[o, j] * 0
             continue
         with np.errstate(invalid="ignore"):
             softmax = np.exp(row - row.max())
@@ -573,7 +573,7 @@ def _cross_entropy_backward_row(logits, start, n, wanted, weight, lse, scale, dl
     number = logits.dtype.type
     if wanted == ignore_index:
         for i in range(start, start + n):
-            write(dlogits, i, number(0))
+            write(dlogits, i, lse * number(0))
         return
     total = number(0)
     for i in range(start, start + n):
@@ -620,9 +620,9 @@ def _cross_entropy_backward_columns(logits, start, n, stride, width, target, wei
         wanted = target[place + j]
         if wanted != ignore_index:
             dlogits[start + wanted * stride + j] -= scale[place + j] * ((number(1) - smoothing) * weight[wanted])
-        else:  # also where the logits are not finite
+        else:
             for i in range(n):
-                dlogits[start + i * stride + j] = 0
+                dlogits[start + i * stride + j] = shift[j] * number(0)
 
 
 @jit(parallel=True)
@@ -680,7 +680,7 @@ def _cross_entropy_backward_cuda_lines(logits, target, weight, lse, scale, dlogi
     wanted = target[row]
     if wanted == ignore_index:
         for i in range(lane, n, LANES):
-            dlogits[start + i * inner] = number(0)
+            dlogits[start + i * inner] = lse[row] * number(0)
     else:
         sharp = (number(1) - smoothing) * weight[wanted]
         for i in range(lane, n, LANES):

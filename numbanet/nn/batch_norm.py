@@ -85,7 +85,7 @@ class _BatchNorm(Module):
         if self.training and not self.track_running_stats:
             mean = var = None
         y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if counts:
+        if counts:  # a call that was refused does not count
             self.num_batches_tracked.add_(1)
         return y
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numbanet.functional import loss as F
+from numbanet import functional as F
+from numbanet.functional.loss import reduction_name
+from numbanet.functional.margin_loss import check_margin
 from numbanet.nn.distance import PairwiseDistance
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
@@ -42,7 +44,7 @@ class _Loss(Module):
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super().__init__()
         old = size_average is not None or reduce is not None
-        self.reduction = F._reduction(type(self).__name__, reduction, size_average, reduce) if old else reduction
+        self.reduction = reduction_name(type(self).__name__, reduction, size_average, reduce) if old else reduction
 
 
 class _WeightedLoss(_Loss):
@@ -352,7 +354,7 @@ class TripletMarginLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        F._check_margin("TripletMarginLoss", margin)
+        check_margin("TripletMarginLoss", margin)
         self.margin, self.p, self.eps, self.swap = margin, p, eps, swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -373,7 +375,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
-        F._check_margin("TripletMarginWithDistanceLoss", margin)
+        check_margin("TripletMarginWithDistanceLoss", margin)
         self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin, self.swap = margin, swap
 
@@ -394,8 +396,8 @@ class QuadrupletLoss(_Loss):
 
     def __init__(self, margin: float = 1.0, margin2: float = 0.5, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
-        F._check_margin("QuadrupletLoss", margin)
-        F._check_margin("QuadrupletLoss", margin2, "margin2")
+        check_margin("QuadrupletLoss", margin)
+        check_margin("QuadrupletLoss", margin2, "margin2")
         self.margin, self.margin2 = margin, margin2
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor, other: Tensor) -> Tensor:
@@ -410,7 +412,7 @@ class ContrastiveLoss(_Loss):
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
-        F._check_margin("ContrastiveLoss", margin)
+        check_margin("ContrastiveLoss", margin)
         self.margin = margin
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ class Bad:
         call: takes the library (the module ``numbanet`` or ``torch``) and makes the call.
         error: the exception that users of PyTorch expect, or a tuple of such.
         message: a regular expression that our message must match: the operation's name and the numbers involved.
+        checked_by: the kernel, if any, that finds the fault itself while it reads its indices, and reads nothing by them.
         torch: whether PyTorch raises the same; False only where PyTorch accepts the call, crashes, or has no such function.
     """
 
@@ -24,3 +25,4 @@ class Bad:
     error: type[Exception] | tuple[type[Exception], ...]
     message: str
     torch: bool = True
+    checked_by: str = ""

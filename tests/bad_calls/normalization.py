@@ -35,6 +35,8 @@ BAD = [
     Bad("batch_norm evaluated without statistics", _call("batch_norm", IMAGE, None, None), RuntimeError, "batch_norm: running_mean and running_var are needed unless training=True"),
     Bad("batch_norm with half the statistics", _call("batch_norm", IMAGE, _ones(4), None, training=True), ValueError, "batch_norm: running_mean and running_var belong together"),
     Bad("batch_norm with a weight of doubles", _call("batch_norm", IMAGE, None, None, _ones(4, dtype="float64"), training=True), RuntimeError, "batch_norm: input is float32 but weight is float64"),
+    Bad("batch_norm in training with an eps of 0", _call("batch_norm", IMAGE, None, None, training=True, eps=0.0), ValueError, "batch_norm: eps must be positive when training, got 0.0"),
+    Bad("batch_norm with a negative eps", _call("batch_norm", IMAGE, _ones(4), _ones(4), eps=-1.0), ValueError, "batch_norm: eps must not be negative, got -1.0"),
     Bad("batch_norm without momentum", _call("batch_norm", IMAGE, _ones(4), _ones(4), training=True, momentum=None), TypeError, "batch_norm: momentum must be a float, got None"),
     Bad("batch_norm of ints", lambda library: library.nn.functional.batch_norm(library.zeros(2, 3).long(), None, None, training=True), RuntimeError, "batch_norm: expected input of a floating dtype, got int64"),
     Bad("BatchNorm1d of images", _layer("BatchNorm1d", IMAGE, 4), ValueError, r"BatchNorm1d: expected 2D or 3D input \(got 4D input of shape \(2, 4, 3, 3\)\)"),

@@ -355,3 +355,84 @@ def test_allclose_and_equal():
     a = numbanet.tensor([1.0, float("inf")])
     assert F.allclose(a, a + 1e-9) and not F.allclose(a, a - 1e-2)
     assert F.equal(a, a) and not F.equal(a, numbanet.ones(3))
+
+
+@pytest.mark.parametrize("name", ["round", "floor", "ceil", "trunc"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_integers_are_whole_already(name, dtype):
+    values = [0, 1, 2, 3, 5, 254]
+    x = numbanet.tensor(values, dtype=getattr(numbanet, dtype))
+    y = getattr(F, name)(x)
+    assert y.tolist() == values and y.dtype == x.dtype and y.data_ptr() != x.data_ptr()
+
+
+def test_integers_in_place():
+    x = numbanet.tensor([-1, 2, -3])
+    assert x.abs_() is x and x.tolist() == [1, 2, 3]
+    assert x[::2].neg_().tolist() == [-1, -3] and x.tolist() == [-1, 2, -3]
+
+
+@pytest.mark.parametrize("name", ["sign", "floor", "ceil", "round", "trunc"])
+def test_steps_stop_every_gradient(name):
+    x = numbanet.tensor([1.0, -1.5, 0.0], requires_grad=True)
+    getattr(F, name)(x).backward(numbanet.tensor([float("inf"), float("nan"), 1.0]))
+    assert x.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+NAN = float("nan")
+PAIRS = np.array([1.0, NAN, 3.0, NAN, 2.0], np.float32), np.array([NAN, 1.0, 3.0, NAN, 5.0], np.float32)
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["one shape", "broadcast"])
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_extremes_of_nan(name, wide):
+    a, b = PAIRS
+    arrays = [a[:, None], b] if wide else [a, b]
+    check_op(getattr(F, name), torch and getattr(torch, name), arrays, numeric=False)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(-0.5, NAN), (NAN, 0.5), (NAN, NAN), (None, NAN), (NAN, None), (-0.5, 0.5), (0.5, -0.5)]
+)
+def test_clamp_of_and_to_nan(bounds):
+    x = np.array([-1.0, 0.0, 2.0, NAN, -0.5, 0.5], np.float32)
+    check_op(lambda t: F.clip(t, *bounds), torch and (lambda t: torch.clip(t, *bounds)), [x], numeric=False)
+    in_place = numbanet.from_numpy(x.copy()).clamp_(*bounds)
+    assert_close(in_place, F.clip(numbanet.from_numpy(x), *bounds).numpy())
+    arrays = [x, *[np.full((2, 1), b, np.float32) for b in bounds if b is not None]]
+
+    def clamp(library):
+        def call(t, *given):
+            given = iter(given)
+            low, high = (None if b is None else next(given) for b in bounds)
+            return library.clamp(t, low, high)
+
+        return call
+
+    check_op(clamp(F), torch and clamp(torch), arrays, numeric=False)
+
+
+def test_bools_beside_logical_operators():
+    x = numbanet.tensor([True, False])
+    assert (x & True).tolist() == [True, False] and (x | True).tolist() == [True, True]
+    assert (x ^ True).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, bool])
+def test_bitwise_operators(dtype):
+    a, b = (rng.integers(0, 2 if dtype is bool else 100, (3, 4)).astype(dtype) for _ in range(2))
+    x, y = numbanet.from_numpy(a), numbanet.from_numpy(b)
+    for ours, want in (
+        (x & y, a & b), (x | y, a | b), (x ^ y, a ^ b), (~x, ~a), (x & y[0], a & b[0]),
+        *(() if dtype is bool else ((x & 6, a & 6), (x | 1, a | 1))),
+    ):  # fmt: skip
+        assert_close(ours.numpy(), want)
+    if dtype is bool:
+        assert_close((x & True).numpy(), a)
+
+
+def test_bitwise_operators_refuse_floats():
+    with pytest.raises(NotImplementedError, match="bitwise_and: expected integers or bools, got float32"):
+        numbanet.zeros(2) & numbanet.ones(2)
+    with pytest.raises(NotImplementedError, match="bitwise_not"):
+        ~numbanet.zeros(2)

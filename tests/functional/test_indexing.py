@@ -241,3 +241,13 @@ def test_nonzero(shape):
         assert_close(a, b.numpy())
     for a, b in zip(numbanet.where(ours > 0), torch.where(theirs > 0), strict=True):
         assert_close(a, b.numpy())
+
+
+@pytest.mark.parametrize("shape, dim", [((0, 4), 0), ((3, 0), 1), ((0,), 0), ((0, 4, 5), 0)])
+def test_gather_of_nothing(shape, dim):
+    x = numbanet.ones(3, 4, requires_grad=True)
+    y = F.gather(x, dim, numbanet.zeros(shape, dtype=numbanet.int64))
+    y.sum().backward()
+    assert tuple(y.shape) == shape and x.grad.tolist() == [[0.0] * 4] * 3
+    if torch is not None:
+        assert tuple(torch.gather(torch.ones(3, 4), dim, torch.zeros(shape, dtype=torch.int64)).shape) == shape

@@ -421,7 +421,7 @@ def test_empty_batches(name, shape, targets):
 
 @pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
 def test_what_an_ignored_pixel_holds_does_not_matter(name):
-    """NaN there gives neither loss nor gradient; an ignored class inside the range weighs nothing in the mean."""
+    """Nothing there gives loss or gradient, but NaN one of NaN, as in PyTorch; an ignored class weighs nothing in the mean."""
     x, target = draw(2, 3, 4), rng.integers(1, 3, (2, 4))
     target[0, 1] = 0
     weight = np.abs(draw(3)) + 0.1
@@ -429,11 +429,14 @@ def test_what_an_ignored_pixel_holds_does_not_matter(name):
         ours, theirs = both(name, {"target": target, "weight": weight}, reduction=reduction, ignore_index=0)
         check_op(ours, theirs, [x])
         kept, holed = (numbanet.from_numpy(x.copy()).requires_grad_() for _ in range(2))
-        holed.detach()[0, :, 1] = math.nan
+        holed.detach()[0, :, 1] = 1000.0
         for given in (kept, holed):
             ours(given).sum().backward()
         assert_close(ours(holed).detach(), ours(kept).detach())
         assert_close(holed.grad, kept.grad)
+        x_nan = x.copy()
+        x_nan[0, :, 1] = math.nan
+        check_op(ours, theirs, [x_nan], numeric=False)
 
 
 def test_large_maps_and_uint8_targets():
@@ -501,3 +504,9 @@ def test_losses_name_what_does_not_fit(call, error, message):
 def test_mse_loss_refuses_other_types():
     with pytest.raises(TypeError, match="mse_loss: argument 'target' must be a Tensor, not float"):
         F.mse_loss(numbanet.zeros(2), 1.0)
+
+
+def test_logits_that_are_not_finite_have_no_gradient_even_where_the_target_is_ignored():
+    x = numbanet.tensor([[1.0, float("nan")], [1.0, 2.0]], requires_grad=True)
+    F.cross_entropy(x, numbanet.tensor([-100, -100]), reduction="sum").backward()
+    assert np.isnan(x.grad.numpy()[0]).all() and (x.grad.numpy()[1] == 0).all()

@@ -283,3 +283,18 @@ def test_nan_stays_in_its_group():
     assert np.isnan(y[0, :2]).all() and np.isfinite(y[0, 2:]).all() and np.isfinite(y[1]).all()
     y = F.local_response_norm(numbanet.from_numpy(x), 2).numpy()  # channels c - 1 and c
     assert np.isnan(y[0, 1:3, 2]).all() and np.isnan(y).sum() == 2
+
+
+def test_layer_norm_with_a_bias_alone():
+    bias = numbanet.zeros(5, 5, requires_grad=True)
+    F.layer_norm(numbanet.ones(2, 5, 5), (5, 5), None, bias).sum().backward()
+    assert (bias.grad == 2).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 4)])
+def test_the_gradient_of_evaluated_batch_norm_does_not_spread_what_is_not_finite(shape):
+    data = np.ones(shape, np.float32)
+    data[(0,) * len(shape)] = np.nan
+    x = numbanet.from_numpy(data).requires_grad_()
+    F.batch_norm(x, numbanet.zeros(2), numbanet.ones(2), eps=0.0).sum().backward()
+    assert (x.grad == 1).all()

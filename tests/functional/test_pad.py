@@ -109,3 +109,11 @@ def test_pad_can_be_differentiated_twice(mode):
         lambda x: autograd.grad((F.pad(x, (2, 1, -1, 2), mode) ** 3).sum(), x, create_graph=True),
         (x[None].detach().requires_grad_(),),
     )
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_pad_of_an_empty_batch(mode):
+    x = numbanet.zeros(0, 3, 4, 4, requires_grad=True)
+    y = F.pad(x, (1, 1, 1, 1), mode)
+    y.sum().backward()
+    assert y.shape == (0, 3, 6, 6) and x.grad.shape == x.shape

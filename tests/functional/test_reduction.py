@@ -7,6 +7,7 @@ import pytest
 
 import numbanet
 from numbanet import functional as F
+from numbanet.functional import reduction
 from tests.checks import assert_close, check_op, torch
 
 rng = np.random.default_rng(0)
@@ -227,3 +228,50 @@ def test_double_backward():
             return numbanet.autograd.grad((f(x) ** 2).sum(), x, create_graph=True)[0]
 
         assert numbanet.autograd.gradcheck(first, x)
+
+
+@pytest.mark.filterwarnings("ignore:(std|var)")
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize("name", ["std", "std_mean", "var"])
+@pytest.mark.parametrize("values", [[[2.0] * 3, [1.0, 2.0, 4.0]], [[0.1] * 3, [0.3] * 3], [[3.0], [4.0]]])
+def test_deviations_of_equal_values(name, values, correction):
+    options = {"dim": 1, "correction": correction}
+    check_op(lambda t: getattr(F, name)(t, **options), torch and (lambda t: getattr(torch, name)(t, **options)),
+             [np.array(values, np.float32)], numeric=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [[1.0, float("nan"), 3.0, float("nan")], [1.0, 1.0, 3.0, 3.0]])
+@pytest.mark.parametrize("name", ["min", "max", "amin", "amax"])
+def test_gradients_of_extremes_with_nan(name, values):
+    x = np.array([values], np.float32)
+    check_op(getattr(F, name), torch and getattr(torch, name), [x], numeric=False)
+    if name.startswith("a"):
+        check_op(lambda t: getattr(F, name)(t, 1), torch and (lambda t: getattr(torch, name)(t, 1)), [x], numeric=False)
+
+
+@pytest.mark.parametrize(
+    "shape, dims",
+    [
+        ((4, 3, 1), (0, 2)),
+        ((1, 3, 1), (0, 2)),
+        ((3, 1, 2), (0, 2)),
+        ((3, 1), (1,)),
+        ((1, 1), (0, 1)),
+        ((2, 1, 3, 1, 4), (1, 2, 4)),
+    ],
+)
+@pytest.mark.parametrize("name", ["sum", "mean", "amax", "var", "std", "logsumexp", "norm"])
+def test_dimensions_of_size_one(name, shape, dims):
+    options = {"correction": 0} if name in ("var", "std") else {}
+    theirs = torch and (torch.linalg.vector_norm if name == "norm" else getattr(torch, name))
+    for keepdim in (False, True):
+        arguments = {"dim": dims, "keepdim": keepdim, **options}
+        check_op(lambda t, a=arguments: getattr(F, name)(t, **a), torch and (lambda t, a=arguments: theirs(t, **a)),
+                 [normal(*shape)], rtol=1e-4, numeric=False)  # fmt: skip
+
+
+def test_dimensions_of_size_one_do_not_choose_the_loops():
+    assert reduction._groups((32, 7, 1), (0, 2)) == [(0, 0)]
+    assert reduction._groups((32, 1, 7), (0, 2)) == [(0, 2)]
+    assert reduction._groups((2, 3, 4, 5), (0, 2, 3)) == [(2, 3), (0, 0)]
+    assert reduction._groups((5, 1), (1,)) == [(0, -1)]

@@ -274,3 +274,20 @@ def test_random_fills():
     assert abs(float(x.normal_(1, 2).std()) - 2) < 0.1
     assert set(numbanet.empty(100, dtype=numbanet.int64).random_(0, 3).tolist()) == {0, 1, 2}
     assert 0.4 < float(x.bernoulli_(0.5).mean()) < 0.6
+
+
+@pytest.mark.parametrize("shape, chunks, dim", [((0, 2), 3, 0), ((2, 0), 2, 1), ((0,), 1, -1), ((5, 2), 3, 0)])
+def test_chunks_of_nothing(shape, chunks, dim):
+    sizes = [tuple(part.shape) for part in numbanet.zeros(shape).chunk(chunks, dim)]
+    expected = [(min(2, 5 - start), 2) for start in (0, 2, 4)] if shape == (5, 2) else [shape] * chunks
+    assert sizes == expected
+    if torch is not None:
+        assert sizes == [tuple(part.shape) for part in torch.zeros(shape).chunk(chunks, dim)]
+
+
+@pytest.mark.parametrize("dims", [(0,), (-1,), ()])
+def test_flip_without_dimensions(dims):
+    x = numbanet.tensor(3.0, requires_grad=True)
+    y = F.flip(x, dims)
+    y.backward()
+    assert y.shape == () and y.item() == 3.0 and y.data_ptr() != x.data_ptr() and x.grad.item() == 1.0

@@ -57,7 +57,7 @@ def test_ties_keep_their_order(down, dtype):
     assert_close(ours.values, theirs.values.numpy())
     assert_close(ours.indices, theirs.indices.numpy())
     assert_close(numbanet.from_numpy(x).argsort(1, down), theirs.indices.numpy())
-    for k in (3, 70):  # by insertion and by sorting
+    for k in () if dtype is bool else (3, 70):  # by insertion and by sorting; PyTorch has no topk of bools
         assert_close(numbanet.topk(numbanet.from_numpy(x), k, 1, down).indices, theirs.indices.numpy()[:, :k])
 
 

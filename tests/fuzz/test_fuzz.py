@@ -33,8 +33,15 @@ UNREACHED: dict[str, str] = {
     },
     **{
         name: "an option that no case draws yet"
-        for name in ("gelu_tanh_forward", "gelu_tanh_backward", "sum_absolutes")
+        for name in (
+            "gelu_tanh_forward",
+            "gelu_tanh_backward",
+            "sum_absolutes",
+            "sum_absolutes_backward",
+            "bitwise_and",
+        )
     },
+    "place": "serves tensors of 2^17 elements and more",
     **{
         name: "an option that no case draws yet"
         for name in all_kernels()

@@ -16,6 +16,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 SEED = 0x123456789ABCDEF
 
 
+def space(x):
+    """Outputs of a forward pass: y and the mask."""
+    return [x, np.full(D.mask_bytes(x.size), 0xA5, np.uint8)]
+
+
+def bits(x):
+    """A mask for x."""
+    return np.packbits(np.random.default_rng(1).random(8 * D.mask_bytes(x.size)) < 0.6)
+
+
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(launch, "THREADS", 8)
@@ -43,21 +53,33 @@ def test_published_vectors(counter, key, expected):
 @pytest.mark.parametrize(("size", "offset"), [(37, 0), (1, 3), (5, 2), (6, 2**34 + 1)])
 def test_values(size, offset, dtype, device):
     x = np.random.default_rng(0).normal(size=size).astype(dtype)
-    check(D.dropout_forward, device, [x], [x], 0.3, SEED, offset)
-    check(D.dropout_backward, device, [x], [x], 0.3, SEED, offset)
-    check(D.alpha_dropout_forward, device, [x], [x], 0.3, SEED, offset, atol=4 * np.finfo(dtype).eps)
-    check(D.alpha_dropout_backward, device, [x], [x], 0.3, SEED, offset)
+    check(D.dropout_forward, device, [x], space(x), 0.3, SEED, offset)
+    check(D.dropout_backward, device, [x, bits(x)], [x], 0.3)
+    check(D.alpha_dropout_forward, device, [x], space(x), 0.3, SEED, offset, atol=4 * np.finfo(dtype).eps)
+    check(D.alpha_dropout_backward, device, [x, bits(x)], [x], 0.3)
     check(D.uniform, device, [], [x], 0.0, 1.0, SEED, offset)
     check(D.uniform, device, [], [x], -1.0, 3.0, SEED, offset, atol=4 * np.finfo(dtype).eps)
     tolerance = 20 * np.finfo(dtype).eps
     check(D.normal, device, [], [x], 1.0, 2.0, SEED, offset, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(3, 5), (1, 1), (4, 0), (0, 3), (2, 70)])
+def test_channel_affine(shape, dtype, device):
+    x, factor, shift = (
+        np.random.default_rng(2).normal(size=size).astype(dtype) for size in (shape, shape[0], shape[0])
+    )
+    check(D.channel_affine, device, [x, factor, shift], [x], atol=4 * np.finfo(dtype).eps)
+
+
 def test_several_tasks_and_threads():
     x = np.random.default_rng(0).normal(size=9001).astype(np.float32)
     for offset in (0, 4099):
-        check(D.dropout_forward, "cpu", [x], [x], 0.3, SEED, offset)
-        check_threads(D.dropout_forward, [x], [x], 0.3, SEED, offset)
+        check(D.dropout_forward, "cpu", [x], space(x), 0.3, SEED, offset)
+        check_threads(D.dropout_forward, [x], space(x), 0.3, SEED, offset)
+        check(D.dropout_backward, "cpu", [x, bits(x)], [x], 0.3)
+        check_threads(D.dropout_backward, [x, bits(x)], [x], 0.3)
         for kernel in (D.uniform, D.normal):
             check(kernel, "cpu", [], [x], 0.0, 1.0, SEED, offset, rtol=1e-5, atol=2e-6)
             check_threads(kernel, [], [x], 0.0, 1.0, SEED, offset)
@@ -78,24 +100,29 @@ def test_pieces_continue_the_whole(device):
 @pytest.mark.parametrize("device", DEVICES)
 def test_dropout_ends(device):
     x = np.array([1.0, np.nan, np.inf, -2.0, 3.0], np.float32)
-    np.testing.assert_array_equal(run(D.dropout_forward, device, [x], [x], 0.0, SEED, 0)[0], x)
+    np.testing.assert_array_equal(run(D.dropout_forward, device, [x], space(x), 0.0, SEED, 0)[0], x)
     nan = np.nan  # as PyTorch: times 0
-    np.testing.assert_array_equal(run(D.dropout_forward, device, [x], [x], 1.0, SEED, 0)[0], [0, nan, nan, 0, 0])
-    for kernel in (D.alpha_dropout_forward, D.alpha_dropout_backward):
-        np.testing.assert_array_equal(run(kernel, device, [x], [x], 0.0, SEED, 0)[0], x)
-        np.testing.assert_array_equal(run(kernel, device, [x], [x], 1.0, SEED, 0)[0], [0, nan, nan, 0, 0])
+    np.testing.assert_array_equal(run(D.dropout_forward, device, [x], space(x), 1.0, SEED, 0)[0], [0, nan, nan, 0, 0])
+    for forward, backward in (
+        (D.dropout_forward, D.dropout_backward),
+        (D.alpha_dropout_forward, D.alpha_dropout_backward),
+    ):
+        for p, expected in ((0.0, x), (1.0, [0, nan, nan, 0, 0])):
+            y, mask = run(forward, device, [x], space(x), p, SEED, 0)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(run(backward, device, [x, mask], [x], p)[0], expected)
     place = as_device(device)
     inside = to_device(x.copy(), place)
-    D.dropout_forward(inside, inside, 0.5, SEED, 3)
-    np.testing.assert_array_equal(to_host(inside), run(D.dropout_forward, device, [x], [x], 0.5, SEED, 3)[0])
-    assert run(D.dropout_forward, device, [x[:0]], [x[:0]], 0.5, SEED, 0)[0].size == 0
+    D.dropout_forward(inside, inside, to_device(bits(x), place), 0.5, SEED, 3)
+    np.testing.assert_array_equal(to_host(inside), run(D.dropout_forward, device, [x], space(x), 0.5, SEED, 3)[0])
+    assert run(D.dropout_forward, device, [x[:0]], space(x[:0]), 0.5, SEED, 0)[0].size == 0
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
 def test_alpha_dropout_keeps_mean_and_variance(p):
     n = 400_000
     (z,) = run(D.normal, "cpu", [], [np.empty(n, np.float32)], 0.0, 1.0, SEED, 0)
-    (y,) = run(D.alpha_dropout_forward, "cpu", [z], [z], p, SEED, n)
+    y, _ = run(D.alpha_dropout_forward, "cpu", [z], space(z), p, SEED, n)
     a, b, dropped = D.alpha_affine(p)
     assert abs((y == np.float32(dropped)).mean() - p) < 5 * np.sqrt(p * (1 - p) / n)
     assert abs(y.mean()) < 5 / np.sqrt(n)
@@ -106,7 +133,7 @@ def test_alpha_dropout_keeps_mean_and_variance(p):
 
 def test_statistics():
     ones = np.ones(200_000, np.float32)
-    (y,) = run(D.dropout_forward, "cpu", [ones], [ones], 0.3, SEED, 0)
+    y, _ = run(D.dropout_forward, "cpu", [ones], space(ones), 0.3, SEED, 0)
     assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.7)}
     assert abs((y > 0).mean() - 0.7) < 5 * np.sqrt(0.21 / y.size)
     (u,) = run(D.uniform, "cpu", [], [ones], 0.0, 1.0, SEED, 0)

@@ -33,9 +33,12 @@ def places(n, *shape):
 def test_elements(shape, m, dtype, device):
     outer, n, inner = shape
     x, values, index = normal(*shape, dtype=dtype), normal(outer, m, inner, dtype=dtype), places(n, outer, m, inner)
-    check(G.gather, device, [x, index], [np.zeros_like(values)])
+    check(G.gather, device, [x, index], [np.zeros_like(values), np.ones(1, bool)])
+    wrong = index + np.random.default_rng(2).choice([-3, 0, 3], index.shape)
+    check(G.gather, device, [x, wrong], [np.zeros_like(values), np.zeros(1, bool)])
     check(G.scatter, device, [values, index], [x])
     check(G.scatter_add, device, [values, index], [x], rtol=1e-5)
+    check(G.spread, device, [values, index], [x], rtol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -54,7 +57,7 @@ def test_rows(shape, m, dtype, device):
 def test_moving_takes_any_dtype(dtype):
     x = (np.arange(24).reshape(2, 4, 3) % 5).astype(dtype)
     index = places(4, 2, 6, 3)
-    check(G.gather, "cpu", [x, index], [np.zeros((2, 6, 3), dtype)])
+    check(G.gather, "cpu", [x, index], [np.zeros((2, 6, 3), dtype), np.ones(1, bool)])
     check(G.take_rows, "cpu", [x, index[0, :, 0].copy()], [np.zeros((2, 6, 3), dtype)])
     check(G.rearrange, "cpu", [x], [np.zeros((4, 3, 2), dtype)], 1, 4, 3, 2, 0, 0, 3, 1, 12)
 
@@ -62,10 +65,12 @@ def test_moving_takes_any_dtype(dtype):
 def test_the_number_of_threads_does_not_show():
     x, values = normal(3, 200, 150), normal(3, 900, 150)
     check_threads(G.scatter_add, [values, places(200, 3, 900, 150)], [x])
+    check_threads(G.spread, [values, places(200, 3, 900, 150)], [x])
     check_threads(G.add_rows, [values, places(200, 900)], [x])
+    check_threads(G.add_rows, [values[:, :, :1].copy(), places(200, 900)], [x[:, :, :1].copy()])
     check_threads(G.scatter, [values, places(200, 3, 900, 150)], [x])
     check(G.take_rows, "cpu", [x, places(200, 900)], [values])
-    check(G.gather, "cpu", [x, places(200, 3, 900, 150)], [values])
+    check(G.gather, "cpu", [x, places(200, 3, 900, 150)], [values, np.zeros(1, bool)])
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -91,3 +96,51 @@ def test_rearranging_large_arrays():
         steps = (1, rows) if turned else (columns, 1)
         out = np.zeros((2, rows, columns), np.float32)
         check(G.rearrange, "cpu", [x], [out], 1, 1, rows, columns, rows * columns, 0, 0, *steps)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_place(width, device):
+    x = normal(5, width)
+    check(G.place, device, [x], [np.zeros((5, width + 4), np.float32)], width, width + 4, 2)
+    check(G.place, device, [x[:0]], [np.zeros((5, width + 4), np.float32)], width, width + 4, 2)
+
+
+def test_placing_long_rows():
+    for rows, width in [(3, 20000), (20000, 3)]:
+        out = np.zeros((rows, width + 7), np.float32)
+        check_threads(G.place, [normal(rows, width)], [out], width, width + 7, 7)
+        check(G.place, "cpu", [normal(rows, width)], [out], width, width + 7, 7)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("moves", [(0, 0), (0, 1), (3, 0), (2, 5), (4, 6), (1, 3)])
+def test_roll(moves, device):
+    x = normal(2, 5, 7)
+    check(G.roll, device, [x], [np.zeros_like(x)], 5, 7, *moves)
+
+
+@pytest.mark.parametrize("moves", [(0, 1), (61, 20), (3, 290)])
+def test_rolling_large_arrays(moves):
+    x = normal(3, 62, 300)
+    check_threads(G.roll, [x], [np.zeros_like(x)], 62, 300, *moves)
+    check(G.roll, "cpu", [x], [np.zeros_like(x)], 62, 300, *moves)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("width", [1, 7, 8, 20])
+def test_rearranging_backwards(width, device):
+    """Steps below zero, from the last element on."""
+    x = normal(3, 4, width)
+    for steps, start in [
+        ((4 * width, 0, 0, width, -1), width - 1),
+        ((4 * width, 0, 0, -width, 1), 3 * width),
+        ((-4 * width, 0, 0, -width, -1), x.size - 1),
+    ]:
+        check(G.rearrange, device, [x], [np.zeros_like(x)], 1, 1, 4, width, *steps, start)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8])
+def test_turning_by_tiles(dtype):
+    x = (np.arange(70 * 75).reshape(70, 75) % 101).astype(dtype)
+    check(G.rearrange, "cpu", [x], [np.zeros((75, 70), dtype)], 1, 1, 75, 70, 0, 0, 0, 1, 75)

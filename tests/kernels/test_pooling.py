@@ -420,3 +420,31 @@ def test_empty_batches(device: str) -> None:
     nothing = np.empty((1, 2, 0, 0), np.float32)
     (dx,) = run(P.adaptive_avg_pool2d_backward, device, [nothing], [x])
     np.testing.assert_array_equal(dx, np.zeros_like(x))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("p", [2, 3])
+def test_lp_pool(p, dtype, device):
+    rng = np.random.default_rng(5)
+    for image, pooled, *window in (
+        ((2, 3, 7, 10), (3, 4), 3, 3, 2, 2),
+        ((1, 2, 6, 8), (3, 4), 2, 2, 2, 2),
+        ((1, 2, 7, 9), (3, 4), 2, 2, 2, 2),
+        ((1, 2, 7, 9), (4, 5), 2, 2, 2, 2),  # the last windows reach beyond the image
+        ((1, 1, 5, 6), (2, 6), 2, 1, 3, 1),
+        ((1, 2, 1, 9), (1, 3), 1, 3, 1, 3),
+    ):
+        x = (0.1 + rng.random(image)).astype(dtype)
+        x[0, 0] = 0
+        y = np.empty((*image[:2], *pooled), dtype)
+        tolerance = 40 * np.finfo(dtype).eps
+        (found,) = check(P.lp_pool2d_forward, device, [x], [y], p, *window, rtol=tolerance)
+        dy = rng.normal(size=y.shape).astype(dtype)
+        check(P.lp_pool2d_backward, device, [dy, x, found], [x], p, *window, rtol=tolerance, atol=tolerance)
+    negative = np.full((1, 1, 2, 2), -1, dtype)
+    (found,) = run(P.lp_pool2d_forward, device, [negative], [negative[:, :, :1, :1]], 3, 2, 2, 2, 2)
+    assert np.isnan(found).all()
+    if device == "cpu":
+        x = rng.random((3, 40, 9, 9)).astype(dtype)
+        check_threads(P.lp_pool2d_forward, [x], [x[:, :, :4, :4].copy()], p, 3, 3, 2, 2)

@@ -52,6 +52,9 @@ def test_moments_and_logsumexp(dtype, shape, device):
     check(R.logsumexp, device, [x], [result_of(x)], rtol=40 * eps)
     y, dy = np.log(np.exp(x).sum(axis=1)), sample((shape[0], shape[2]), dtype, 1)
     check(R.logsumexp_backward, device, [x, y, dy], [x], rtol=200 * eps)
+    check(R.moments_backward, device, [x, y, dy, y * dy], [x], rtol=200 * eps, atol=400 * eps)
+    x.reshape(-1)[::3] = 0
+    check(R.sum_absolutes_backward, device, [x, dy], [x])
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -56,11 +56,6 @@ def as_dtype(dtype: Any) -> np.dtype:
     return found
 
 
-def is_floating(dtype: np.dtype) -> Any:
-    """Whether the dtype is a floating one."""
-    return dtype.kind == "f"
-
-
 def promote_types(a: np.dtype, b: np.dtype) -> np.dtype:
     """The dtype that holds both: across categories the higher one's (int64 and float32 give float32), as PyTorch."""
     if a == b:

@@ -3,7 +3,9 @@
 The names are those of ``torch.autograd``.
 """
 
-from numbanet.autograd import functional
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from numbanet.autograd.tape import (
     AccumulateGrad,
     Function,
@@ -46,3 +48,13 @@ __all__ = [
     "saved_by",
     "set_grad_enabled",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "functional":  # imported at its first use: training loops do without
+        return import_module("numbanet.autograd.functional")
+    raise AttributeError(f"module 'numbanet.autograd' has no attribute {name!r}")
+
+
+if TYPE_CHECKING:
+    from numbanet.autograd import functional

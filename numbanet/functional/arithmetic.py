@@ -795,7 +795,7 @@ def bitwise_not(input: Tensor) -> Tensor:
 
 def isnan(input: Tensor) -> Tensor:
     """Whether each element is NaN."""
-    return ne(input, input)
+    return _unary(elementwise.isnan_, input, dtypes.bool)
 
 
 def isinf(input: Tensor) -> Tensor:

@@ -794,7 +794,13 @@ def bitwise_not(input: Tensor) -> Tensor:
 
 
 def isnan(input: Tensor) -> Tensor:
-    """Whether each element is NaN."""
+    """Whether each element is NaN.
+
+    Raises:
+        TypeError: for something that is not a tensor.
+    """
+    if not isinstance(input, Tensor):
+        raise TypeError(f"isnan: expected a tensor, got {type(input).__name__}")
     return _unary(elementwise.isnan_, input, dtypes.bool)
 
 

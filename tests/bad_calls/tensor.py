@@ -14,6 +14,7 @@ def _leaf(lib):
 
 
 BAD = [
+    Bad("isnan of a number", lambda lib: lib.isnan(1.5), TypeError, "isnan: expected a tensor, got float"),
     # making
     Bad("unequal rows", lambda lib: lib.tensor([[1, 2], [3]]), ValueError, r"equal lengths"),
     Bad("text", lambda lib: lib.tensor("abc"), (TypeError, ValueError), r"str"),

@@ -222,7 +222,7 @@ def _checkpoint_model(path: str, device: Any) -> tuple[Any, dict[str, Any]]:
     name = state["extra"].get("model")
     if name is None:
         raise ValueError(f"{path}: this checkpoint does not say which network it holds; load it from Python")
-    net = models.create(name)
+    net = models.build(name)
     net.load_state_dict(state["model"])
     return net.to(device).eval(), state
 

@@ -1,10 +1,13 @@
 """Networks by name.
 
-``models.lenet()`` makes one; ``models.create("lenet")`` does so by name, and ``models.names()`` lists the names.
+``models.resnet18()`` makes one; ``models.build("resnet18", num_classes=10, in_channels=1)`` does so by name, and
+``models.list()`` lists the names. ``models.notes`` holds the course notes' networks.
 """
 
 from numbanet.models import notes, registry
 from numbanet.models.lenet import lenet, lenet_bn
-from numbanet.models.registry import ModelInfo, create, info, names, register
+from numbanet.models.registry import ModelInfo, build, info, names, register
 
-__all__ = ["ModelInfo", "create", "info", "lenet", "lenet_bn", "names", "notes", "register", "registry"]
+list = names
+
+__all__ = ["ModelInfo", "build", "info", "lenet", "lenet_bn", "list", "names", "notes", "register", "registry"]

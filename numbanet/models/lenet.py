@@ -8,10 +8,10 @@ Reference:
 from __future__ import annotations
 
 from numbanet import nn
-from numbanet.models.registry import register
+from numbanet.models.registry import NOTES, register
 
 
-@register(input_shape=(1, 28, 28))
+@register(input_shape=(1, 28, 28), prefix=NOTES, lr=0.9, batch_size=256)
 def lenet(num_classes: int = 10) -> nn.Sequential:
     """LeNet-5 with sigmoids and average pooling: 61,706 parameters, images (N, 1, 28, 28).
 
@@ -34,7 +34,7 @@ def lenet(num_classes: int = 10) -> nn.Sequential:
     )
 
 
-@register(input_shape=(1, 28, 28))
+@register(input_shape=(1, 28, 28), prefix=NOTES, lr=1.0, batch_size=256)
 def lenet_bn(num_classes: int = 10) -> nn.Sequential:
     """LeNet with batch normalisation, no padding, and max pooling: 44,878 parameters, images (N, 1, 28, 28).
 

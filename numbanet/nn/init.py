@@ -9,7 +9,10 @@ as PyTorch does unless told the number of groups: ``kaiming_normal_(conv.weight,
 from __future__ import annotations
 
 import math
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -30,6 +33,7 @@ __all__ = [
     "normal_",
     "ones_",
     "orthogonal_",
+    "skipped",
     "sparse_",
     "trunc_normal_",
     "uniform_",
@@ -42,6 +46,27 @@ _GAINS = {
     "linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "conv_transpose1d": 1.0, "conv_transpose2d": 1.0,
     "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4,
 }  # fmt: skip
+
+
+class _Skip(threading.local):
+    draws = False
+
+
+_skip = _Skip()
+
+
+@contextmanager
+def skipped() -> Iterator[None]:
+    """A context in which the functions here draw no random numbers and leave tensors as they are.
+
+    For networks whose weights are about to be loaded, or that are made only to be counted: VGG-19 is there at once instead
+    of after a second. What constants fill (biases, batch normalisation) is filled as ever.
+    """
+    before, _skip.draws = _skip.draws, True
+    try:
+        yield
+    finally:
+        _skip.draws = before
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -93,6 +118,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     if a > b:
         raise RuntimeError(f"uniform_: expected a <= b, got a={a}, b={b}")
     dtype = _draw_dtype("uniform_", tensor)
+    if _skip.draws:
+        return tensor
     values = _numpy(generator).random(tuple(tensor.shape), dtype=dtype)
     return _fill(tensor, np.asarray(values * dtype(b - a) + dtype(a)))
 
@@ -106,6 +133,8 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
     if not std >= 0:
         raise RuntimeError(f"normal_: expected std >= 0, got std={std}")
     dtype = _draw_dtype("normal_", tensor)
+    if _skip.draws:
+        return tensor
     values = _numpy(generator).standard_normal(tuple(tensor.shape), dtype=dtype)
     return _fill(tensor, np.asarray(values * dtype(std) + dtype(mean)))
 
@@ -124,6 +153,8 @@ def trunc_normal_(
     if not std > 0:
         raise ValueError(f"trunc_normal_: expected std > 0, got std={std}")
     _draw_dtype("trunc_normal_", tensor)
+    if _skip.draws:
+        return tensor
     low, high = (a - mean) / std, (b - mean) / std
     source = _numpy(generator)
     if low > 4 or high < -4:  # almost nothing would be accepted: draw in the tail by its exponential envelope
@@ -318,6 +349,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     if tensor.numel() == 0:
         return tensor
     _draw_dtype("orthogonal_", tensor)
+    if _skip.draws:
+        return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     normal = _numpy(generator).standard_normal((max(rows, columns), min(rows, columns)))
@@ -335,6 +368,8 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     if tensor.ndim != 2:
         raise ValueError(f"sparse_: only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
     _draw_dtype("sparse_", tensor)
+    if _skip.draws:
+        return tensor
     rows, columns = tensor.shape
     source = _numpy(generator)
     values = source.standard_normal((rows, columns)) * std

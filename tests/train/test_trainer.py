@@ -233,7 +233,7 @@ def sample(n, train=True):
 @pytest.mark.parametrize("name", ["lenet", "lenet_bn"])
 def test_lenet_learns_the_sample(name):
     numbanet.manual_seed(0)
-    net = models.create(name)
+    net = models.build(name)
     net.apply(train.notes.init_weights)
     assert sum(p.numel() for p in net.parameters()) == {"lenet": 61_706, "lenet_bn": 44_878}[name]
     t = train.Trainer(net, optim.Adam(net.parameters(), lr=0.003), progress=False)
@@ -293,11 +293,11 @@ def test_train_ch6_trains(capsys):
 
 
 def test_unknown_models_are_answered_with_close_ones():
-    with pytest.raises(ValueError, match="no model is called 'LeNt'; did you mean lenet"):
-        models.create("LeNt")
-    with pytest.raises(ValueError, match="there are lenet"):
-        models.create("zzz")
-    assert {"lenet", "lenet_bn"} <= set(models.names())
+    with pytest.raises(ValueError, match="no model is called 'LeNt'; did you mean notes.lenet"):
+        models.build("LeNt")
+    with pytest.raises(ValueError, match="there are .*notes.lenet"):
+        models.build("zzz")
+    assert {"notes.lenet", "notes.lenet_bn"} <= set(models.list())
 
 
 def test_summary_lists_layers():

@@ -34,7 +34,7 @@ def _indexed(
 
 def _forward(name: str, function: Callable[..., Any], *shapes: tuple[int, ...], positive: bool = False) -> Case:
     made = lambda i, shape: random(f"input {i}", *shape)  # noqa: E731
-    arrays = lambda: [abs(made(i, s)) if positive else made(i, s) for i, s in enumerate(shapes)]  # noqa: E731
+    arrays = lambda: [abs(made(i, s)) + np.float32(1e-6) if positive else made(i, s) for i, s in enumerate(shapes)]  # noqa: E731
     return Case(f"{name}/forward/{_text(*shapes)}", "ops", lambda library: forward(function, arrays(), library))
 
 

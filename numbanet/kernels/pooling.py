@@ -46,10 +46,10 @@ from numba.extending import intrinsic
 
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import exp_, log_, read, reread, rising_key, scalar, write
+from numbanet.kernels.index import exp_, log_, read, reread, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import _stages, run_stages
-from numbanet.kernels.simd import Vectors
+from numbanet.kernels.simd import Vectors, best_of_row
 from numbanet.kernels.simd import loop as vector_loop
 
 
@@ -1272,19 +1272,21 @@ def adaptive_max_pool2d_forward_reference(x: np.ndarray, y: np.ndarray, indices:
             indices[n, c, r, s] = where
 
 
+_highest = best_of_row(">")
+
+
 @jit
 def _global_max_task(stage, task, thread, x, y, indices, _, __, plan):  # type: ignore[no-untyped-def]
-    """A whole plane per output: the largest key by vectors, then where it stands."""
+    """A whole plane per output: the largest value by vectors, then where it stands."""
     inside = plan[2]
     for p in range(task * plan[1], min(plan[0], task * plan[1] + plan[1])):
         begin = p * inside
-        best = rising_key(read(x, begin))
-        for i in range(begin + 1, begin + inside):
-            best = max(best, rising_key(read(x, i)))
-        at = begin
-        while rising_key(x[at]) != best:
-            at += 1
-        if x[at] != x[at]:  # of several NaN the last
+        best = _highest(x, begin, inside)
+        if best == best:
+            at = begin
+            while x[at] != best:
+                at += 1
+        else:  # of several NaN the last
             at = begin + inside - 1
             while x[at] == x[at]:
                 at -= 1

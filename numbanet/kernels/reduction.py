@@ -32,27 +32,28 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import prange, types
+from numba.extending import overload
 
 from numbanet.devices import cuda, device_of, empty
 from numbanet.kernels import launch
 from numbanet.kernels.index import (
     exp_,
-    falling_key,
-    key_value,
     limit_threads,
     read,
     restore_threads,
-    rising_key,
     scalar,
     write,
 )
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.simd import best_of_row
 
 BLOCK = 512  # elements of a row that are accumulated in vector lanes before the float64 total takes them over
 COLUMNS = 512  # columns of one task where inner > 1: its accumulators stay in the first-level cache
 SEGMENT = 1 << 14  # elements that a task should have at least
 TASKS = 32  # tasks to aim for
+
+_highest = best_of_row(">")
 
 _INT64 = np.dtype(np.int64)
 _cuda_kernels: list[tuple[Any, str]] = []
@@ -250,26 +251,44 @@ all_ = _fold("all", all_reference, lambda total, x: total & bool(x), 1, np.dtype
 # ------------------------------------------------------------------------------------------------------- max, min
 
 
-def _extremum(name: str, reference: Callable[..., None], above: Callable[..., Any], key: Any) -> Kernel:
-    """The kernel ``name(x, out, indices)``; ``above(a, b)`` says whether a beats b, ``key`` the same as an integer."""
+def _extremum(name: str, reference: Callable[..., None], above: Callable[..., Any], sign: str) -> Kernel:
+    """The kernel ``name(x, out, indices)``; ``above(a, b)`` says whether a beats b: by ``sign``, or by being NaN."""
     above = scalar(above)
+    best_of_floats = best_of_row(sign)
+
+    def best_of_integers(x, start, n):  # type: ignore[no-untyped-def]
+        best = read(x, start)
+        for i in range(start, start + n):
+            value = read(x, i)
+            best = value if above(value, best) else best
+        return best
+
+    def best_of(x, start, n):  # type: ignore[no-untyped-def]
+        """The extremum of x[start : start + n]."""
+
+    @overload(best_of, jit_options={"error_model": "numpy"})
+    def choose(x, start, n):  # type: ignore[no-untyped-def]
+        if isinstance(x.dtype, types.Float):
+            return lambda x, start, n: best_of_floats(x, start, n)
+        return best_of_integers
 
     @jit(name=f"{name}_row")
     def row(x, start, end):  # type: ignore[no-untyped-def]
-        """Where the extremum of x[start:end] stands first: the best block by integer keys, then its first best element."""
-        best = key(read(x, start))
+        """Where the extremum of x[start:end] stands first: the best block, in it the best short one, then the element."""
+        best = best_of(x, start, min(BLOCK, end - start))
         block = start
-        for first in range(start, end, BLOCK):
-            highest = key(read(x, first))
-            for i in range(first, min(first + BLOCK, end)):
-                k = key(read(x, i))
-                highest = k if k > highest else highest
-            if highest > best:
-                best = highest
+        for first in range(start + BLOCK, end, BLOCK):
+            other = best_of(x, first, min(BLOCK, end - first))
+            if above(other, best):
+                best = other
                 block = first
-        for i in range(block, end):
-            if key(read(x, i)) == best:
-                return i
+        for first in range(block, end, 64):
+            other = best_of(x, first, min(64, end - first))
+            if other == best or other != other:
+                for i in range(first, end):
+                    value = read(x, i)
+                    if value == best or value != value:
+                        return i
         return start
 
     @jit(name=f"{name}_columns")
@@ -295,15 +314,20 @@ def _extremum(name: str, reference: Callable[..., None], above: Callable[..., An
             o = place // segments
             low = min(place % segments * length, n - 1)
             high = max(low + 1, min(low + length, n))
-            if inner == 1:
+            if inner == 1 and indices.size == 0:
+                peak = best_of(x, o * n + low, high - low)
+                if segments > 1:
+                    partial[place] = peak
+                else:
+                    out[o] = peak
+            elif inner == 1:
                 at = row(x, o * n + low, o * n + high)
                 if segments > 1:
                     partial[place] = x[at]
                     places[place] = at - o * n
                 else:
                     out[o] = x[at]
-                    if indices.size > 0:
-                        indices[o] = at - o * n
+                    indices[o] = at - o * n
             else:
                 first = np.int64(task) % blocks * COLUMNS
                 width = min(COLUMNS, inner - first)
@@ -395,8 +419,8 @@ def min_reference(x, out, indices):  # type: ignore[no-untyped-def]
         indices[...] = where
 
 
-max_ = _extremum("max", max_reference, lambda a, b: (a > b) | ((a != a) & (b == b)), rising_key)
-min_ = _extremum("min", min_reference, lambda a, b: (a < b) | ((a != a) & (b == b)), falling_key)
+max_ = _extremum("max", max_reference, lambda a, b: (a > b) | ((a != a) & (b == b)), ">")
+min_ = _extremum("min", min_reference, lambda a, b: (a < b) | ((a != a) & (b == b)), "<")
 
 # -------------------------------------------------------------------------------------------------------- moments
 
@@ -649,11 +673,7 @@ def logsumexp_backward_reference(x, y, dy, dx):  # type: ignore[no-untyped-def]
 
 @jit
 def _logsumexp_row(x, start, end):  # type: ignore[no-untyped-def]
-    best = rising_key(read(x, start))
-    for i in range(start, end):
-        key = rising_key(read(x, i))
-        best = key if key > best else best
-    highest = key_value(best)
+    highest = _highest(x, start, end - start)
     if abs(highest) == x.dtype.type(np.inf):
         highest = x.dtype.type(0)
     total = 0.0

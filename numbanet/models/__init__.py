@@ -6,24 +6,47 @@ under torchvision's keys; ``load_torch_state_dict`` loads one into a network tha
 """
 
 from numbanet.models import notes, registry
+from numbanet.models.alexnet import AlexNet, alexnet
+from numbanet.models.lenet5 import LeNet5, lenet5
+from numbanet.models.nin import NiN, nin, nin_cifar
 from numbanet.models.notes import densenet, lenet, lenet_bn
 from numbanet.models.registry import ModelInfo, build, info, names, register
+from numbanet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from numbanet.models.weights import LoadedWeights, load_torch_state_dict
+from numbanet.models.zfnet import ZFNet, zfnet
 
 list = names
 
 __all__ = [
+    "VGG",
+    "AlexNet",
+    "LeNet5",
     "LoadedWeights",
     "ModelInfo",
+    "NiN",
+    "ZFNet",
+    "alexnet",
     "build",
     "densenet",
     "info",
     "lenet",
+    "lenet5",
     "lenet_bn",
     "list",
     "load_torch_state_dict",
     "names",
+    "nin",
+    "nin_cifar",
     "notes",
     "register",
     "registry",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "zfnet",
 ]

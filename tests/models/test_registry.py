@@ -67,7 +67,9 @@ def test_two_families(table):
         models.register(input_shape=(3, 8, 8))(small)
     with pytest.raises(ValueError, match=r"no model is called 'smal'; did you mean small or notes\.small\?"):
         models.build("smal")
-    with pytest.raises(ValueError, match=r"no model is called 'xyz'; there are notes\.only_here, notes\.small, small"):
+    with pytest.raises(ValueError, match=r"no model is called 'xyz'; models\.list\(\) gives all 3 names"):
         models.info("xyz")
+    with pytest.raises(ValueError, match=r"no model is called 'only_her'; did you mean only_here\?"):
+        models.info("only_her")
     with pytest.raises(TypeError, match="depth"):
         models.build("small", depth=3)

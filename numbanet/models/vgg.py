@@ -97,41 +97,41 @@ def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -
 
 @register(input_shape=(3, 224, 224))
 def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-11 with batch normalisation: 132,868,840 parameters; see :func:`vgg11`."""
+    """VGG-11 with batch normalisation: 132,868,840 parameters; stages and arguments as vgg11."""
     return VGG((1, 1, 2, 2, 2), num_classes, in_channels, True, dropout)
 
 
 @register(input_shape=(3, 224, 224))
 def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-13: 133,047,848 parameters; see :func:`vgg11`."""
+    """VGG-13: 133,047,848 parameters; stages and arguments as vgg11."""
     return VGG((2, 2, 2, 2, 2), num_classes, in_channels, False, dropout)
 
 
 @register(input_shape=(3, 224, 224))
 def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-13 with batch normalisation: 133,053,736 parameters; see :func:`vgg11`."""
+    """VGG-13 with batch normalisation: 133,053,736 parameters; stages and arguments as vgg11."""
     return VGG((2, 2, 2, 2, 2), num_classes, in_channels, True, dropout)
 
 
 @register(input_shape=(3, 224, 224))
 def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-16: 138,357,544 parameters; see :func:`vgg11`."""
+    """VGG-16: 138,357,544 parameters; stages and arguments as vgg11."""
     return VGG((2, 2, 3, 3, 3), num_classes, in_channels, False, dropout)
 
 
 @register(input_shape=(3, 224, 224))
 def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-16 with batch normalisation: 138,365,992 parameters; see :func:`vgg11`."""
+    """VGG-16 with batch normalisation: 138,365,992 parameters; stages and arguments as vgg11."""
     return VGG((2, 2, 3, 3, 3), num_classes, in_channels, True, dropout)
 
 
 @register(input_shape=(3, 224, 224))
 def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-19: 143,667,240 parameters; see :func:`vgg11`."""
+    """VGG-19: 143,667,240 parameters; stages and arguments as vgg11."""
     return VGG((2, 2, 4, 4, 4), num_classes, in_channels, False, dropout)
 
 
 @register(input_shape=(3, 224, 224))
 def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """VGG-19 with batch normalisation: 143,678,248 parameters; see :func:`vgg11`."""
+    """VGG-19 with batch normalisation: 143,678,248 parameters; stages and arguments as vgg11."""
     return VGG((2, 2, 4, 4, 4), num_classes, in_channels, True, dropout)

@@ -1,13 +1,52 @@
 """Networks by name.
 
 ``models.resnet18()`` makes one; ``models.build("resnet18", num_classes=10, in_channels=1)`` does so by name, and
-``models.list()`` lists the names. ``models.notes`` holds the course notes' networks.
+``models.list()`` lists the names. ``models.notes`` holds the course notes' networks. ``weights=`` starts from a file of weights
+under torchvision's keys; ``load_torch_state_dict`` loads one into a network that is there already.
 """
 
 from numbanet.models import notes, registry
-from numbanet.models.lenet import lenet, lenet_bn
+from numbanet.models.alexnet import AlexNet, alexnet
+from numbanet.models.lenet5 import LeNet5, lenet5
+from numbanet.models.nin import NiN, nin, nin_cifar
+from numbanet.models.notes import densenet, lenet, lenet_bn
 from numbanet.models.registry import ModelInfo, build, info, names, register
+from numbanet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from numbanet.models.weights import LoadedWeights, load_torch_state_dict
+from numbanet.models.zfnet import ZFNet, zfnet
 
 list = names
 
-__all__ = ["ModelInfo", "build", "info", "lenet", "lenet_bn", "list", "names", "notes", "register", "registry"]
+__all__ = [
+    "VGG",
+    "AlexNet",
+    "LeNet5",
+    "LoadedWeights",
+    "ModelInfo",
+    "NiN",
+    "ZFNet",
+    "alexnet",
+    "build",
+    "densenet",
+    "info",
+    "lenet",
+    "lenet5",
+    "lenet_bn",
+    "list",
+    "load_torch_state_dict",
+    "names",
+    "nin",
+    "nin_cifar",
+    "notes",
+    "register",
+    "registry",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "zfnet",
+]

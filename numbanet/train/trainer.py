@@ -111,7 +111,9 @@ class Trainer:
     """Trains a network to classify, epoch by epoch.
 
     Args:
-        net: the network, giving scores (N, classes).
+        net: the network, giving scores (N, classes); in training perhaps a tuple that begins with them, the rest being
+            auxiliary classifiers' scores (or None). Their losses count the tuple's ``aux_weight``, or 0.3, each; the history
+            has the loss of the first alone, which is what evaluation measures.
         optimizer: its optimiser; None: SGD with ``lr``.
         loss: takes scores and labels; None: cross-entropy.
         lr: learning rate of the SGD that is made where ``optimizer`` is None.
@@ -231,8 +233,14 @@ class Trainer:
     def _one_step(self, inputs: Any, target: Any) -> None:
         self.optimizer.zero_grad()
         output = self.net(inputs)
-        loss = self.loss(output, target)
-        loss.backward()
+        # A network with auxiliary classifiers gives their scores too, in training, and says how much their losses count.
+        weight = getattr(output, "aux_weight", 0.3)
+        output, *auxiliary = output if isinstance(output, tuple) else (output,)
+        loss = total = self.loss(output, target)
+        for scores in auxiliary:
+            if scores is not None:
+                total = total + weight * self.loss(scores, target)
+        total.backward()
         self.optimizer.step()
         self._sums.add(loss, output, target)
 

@@ -712,6 +712,8 @@ LAYERS: dict[str, Layer] = {
     "ConvTranspose1d": layer(LINE, 4, 6, 3, 2, 1, 1, 2),
     "ConvTranspose2d": layer(IMAGE, 4, 6, 3, 2, 1, 1, 2),
     "DepthwiseSeparableConv2d": layer(IMAGE, 4, 6, 3, theirs=False),
+    **{name: layer(IMAGE, 4, theirs=False) for name in ("SqueezeExcitation", "ChannelAttention", "CBAM", "ECA")},
+    "SpatialAttention": layer(IMAGE, theirs=False),
     "DeformConv2d": layer((f(2, 2, 5, 5), f(2, 18, 5, 5)), 2, 3, 3, padding=1, theirs=False),
     **{f"{kind}Pad1d": layer(LINE, (1, 2)) for kind in ("Zero", "Reflection", "Replication", "Circular")},
     **{f"{kind}Pad2d": layer(IMAGE, (1, 2, 2, 1)) for kind in ("Zero", "Reflection", "Replication", "Circular")},

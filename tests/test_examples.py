@@ -70,6 +70,15 @@ def test_residual():
     assert with_ > 1000 * without
 
 
+def test_depthwise_separable():
+    out = run("depthwise_separable.py", "--images", "500", "--epochs", "1")
+    # 3 x 3, 64 to 64 channels, by hand: (64 * 9 + 1) * 64 parameters; (9 + 1) * 64 + (64 + 1) * 64 in two steps.
+    assert re.search(r"^one 3 x 3 +36,928 +28,901,376 +57,802,752 +\d+\.\d$", out, re.MULTILINE)
+    assert re.search(r"^one 3 x 3, separable +4,800 +3,662,848 +7,325,696 +\d+\.\d$", out, re.MULTILINE)
+    assert len(re.findall(r"test accuracy 0\.\d{3}", out)) == 2
+    assert re.search(r"separable: 12 % of the parameters, 13 % of the MACs, \d+ % of the time", out)
+
+
 def test_every_example_has_a_test():
     source = Path(__file__).read_text(encoding="utf-8")
     assert not [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in source]

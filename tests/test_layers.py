@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "data": TENSOR,
     "io": TENSOR,
     "inspect": LAYERS,
-    "models": LAYERS | {"io"},
+    "models": LAYERS | {"io", "utils"},  # utils: checkpoints
     "train": LAYERS | {"optim", "data", "io", "inspect"},
     "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "__init__"},
     # Names only: they import what they offer again.

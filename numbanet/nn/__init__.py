@@ -31,6 +31,7 @@ from numbanet.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from numbanet.nn.attention import CBAM, ECA, ChannelAttention, SpatialAttention, SqueezeExcitation
 from numbanet.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from numbanet.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from numbanet.nn.conv import (
@@ -108,7 +109,9 @@ from numbanet.nn.sparse import Embedding
 from numbanet.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
+    "CBAM",
     "CELU",
+    "ECA",
     "ELU",
     "GELU",
     "GLU",
@@ -124,6 +127,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "ChannelAttention",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -212,6 +216,8 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SpatialAttention",
+    "SqueezeExcitation",
     "Tanh",
     "Tanhshrink",
     "Threshold",

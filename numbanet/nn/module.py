@@ -170,6 +170,14 @@ class Module:
         if name == "":
             raise KeyError(f'{what} name can\'t be empty string ""')
 
+    def _refuse_taken(self, name: str, place: Mapping[str, Any]) -> None:
+        """KeyError for a name that is taken, unless in its own place. No hasattr: __getattr__ writes a message on every miss."""
+        if name in place:
+            return
+        others = (self.__dict__, self._parameters, self._buffers, self._modules)
+        if any(name in other for other in others) or hasattr(type(self), name):
+            raise KeyError(f"attribute '{name}' already exists")
+
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a tensor that is no parameter but moves with the module: running statistics, for instance.
 
@@ -180,8 +188,7 @@ class Module:
         """
         self._require_init(name, "buffers")
         self._check_name(name, "buffer")
-        if hasattr(self, name) and name not in self._buffers:
-            raise KeyError(f"attribute '{name}' already exists")
+        self._refuse_taken(name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign a {type(tensor).__name__} to buffer '{name}': expected a Tensor or None")
         self._buffers[name] = tensor
@@ -194,8 +201,7 @@ class Module:
         """Keep a parameter, or None for one that this instance does without, under an attribute's name."""
         self._require_init(name, "parameters")
         self._check_name(name, "parameter")
-        if hasattr(self, name) and name not in self._parameters:
-            raise KeyError(f"attribute '{name}' already exists")
+        self._refuse_taken(name, self._parameters)
         if param is not None:
             if not isinstance(param, Parameter):
                 raise TypeError(
@@ -215,8 +221,7 @@ class Module:
                 f"{module!r} ({type(module).__name__}) is not a Module subclass; it was to become child '{name}'"
             )
         self._check_name(name, "module")
-        if hasattr(self, name) and name not in self._modules:
-            raise KeyError(f"attribute '{name}' already exists")
+        self._refuse_taken(name, self._modules)
         self._modules[name] = module
 
     register_module = add_module

@@ -9,6 +9,11 @@ from numbanet.models import notes, registry
 from numbanet.models.alexnet import AlexNet, alexnet
 from numbanet.models.cbam import cbam_resnet18, cbam_resnet50
 from numbanet.models.densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
+from numbanet.models.googlenet import GoogLeNet, GoogLeNetOutputs, googlenet
+from numbanet.models.inception_resnet_v2 import InceptionResNetV2, inception_resnet_v2
+from numbanet.models.inception_v2 import InceptionV2, inception_v2
+from numbanet.models.inception_v3 import Inception3, InceptionOutputs, inception_v3
+from numbanet.models.inception_v4 import InceptionV4, inception_v4
 from numbanet.models.lenet5 import LeNet5, lenet5
 from numbanet.models.nin import NiN, nin, nin_cifar
 from numbanet.models.notes import densenet, lenet, lenet_bn
@@ -43,6 +48,13 @@ __all__ = [
     "Bottleneck",
     "CIFARResNet",
     "DenseNet",
+    "GoogLeNet",
+    "GoogLeNetOutputs",
+    "Inception3",
+    "InceptionOutputs",
+    "InceptionResNetV2",
+    "InceptionV2",
+    "InceptionV4",
     "LeNet5",
     "LoadedWeights",
     "ModelInfo",
@@ -59,6 +71,11 @@ __all__ = [
     "densenet161",
     "densenet169",
     "densenet201",
+    "googlenet",
+    "inception_resnet_v2",
+    "inception_v2",
+    "inception_v3",
+    "inception_v4",
     "info",
     "lenet",
     "lenet5",

@@ -1,6 +1,7 @@
 """Training loops, metrics, callbacks and checkpoints."""
 
 from numbanet.train import metrics, notes
+from numbanet.train.auxiliary import AuxiliaryLoss
 from numbanet.train.callbacks import (
     Callback,
     Checkpoint,
@@ -17,6 +18,7 @@ from numbanet.train.trainer import Trainer, TrainingDiverged, evaluate
 
 __all__ = [
     "Accumulator",
+    "AuxiliaryLoss",
     "CSVLogger",
     "Callback",
     "Checkpoint",

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
-from numbanet import nn, optim
+from numbanet import optim
 from numbanet.autograd import no_grad
 from numbanet.devices import as_device
+from numbanet.train.auxiliary import main_scores, with_auxiliary
 from numbanet.train.callbacks import Callback, EpochPrinter, ProgressBar
 from numbanet.train.checkpoint import load_checkpoint, save_checkpoint
 from numbanet.train.history import History
@@ -36,7 +37,7 @@ class _Sums:
         self._waiting: list[tuple[Any, Any, Any, int]] = []
 
     def add(self, loss: Any, output: Any, target: Any) -> None:
-        self._waiting.append((loss.detach(), output.detach(), target, len(target)))
+        self._waiting.append((loss.detach(), main_scores(output).detach(), target, len(target)))
         if not loss.is_cuda or len(self._waiting) >= _QUEUE:
             self.fetch()
 
@@ -77,12 +78,13 @@ def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = No
         net: gives scores (N, classes); its mode is put back afterwards.
         loader: batches of images and labels.
         device: where to compute; None: where the network's parameters are.
-        loss: takes scores and labels; None: cross-entropy.
+        loss: takes scores and labels; None: cross-entropy. See :class:`~numbanet.train.AuxiliaryLoss` for networks that give
+            several scores.
 
     Returns:
         {"loss": ..., "accuracy": ...}.
     """
-    loss = loss or nn.CrossEntropyLoss()
+    loss = with_auxiliary(loss)
     device = _device_of(net) if device is None else as_device(device)
     training = net.training
     net.eval()
@@ -111,9 +113,8 @@ class Trainer:
     """Trains a network to classify, epoch by epoch.
 
     Args:
-        net: the network, giving scores (N, classes); in training perhaps a tuple that begins with them, the rest being
-            auxiliary classifiers' scores (or None). Their losses count the tuple's ``aux_weight``, or 0.3, each; the history
-            has the loss of the first alone, which is what evaluation measures.
+        net: the network, giving scores (N, classes). In training it may give those of auxiliary classifiers too, whose losses
+            :class:`~numbanet.train.AuxiliaryLoss` adds.
         optimizer: its optimiser; None: SGD with ``lr``.
         loss: takes scores and labels; None: cross-entropy.
         lr: learning rate of the SGD that is made where ``optimizer`` is None.
@@ -154,7 +155,7 @@ class Trainer:
         self.device = _device_of(net) if device is None else as_device(device)
         self.net = net.to(self.device)  # parameters stay the same objects, so an optimiser made before is good
         self.optimizer = optim.SGD(net.parameters(), lr=lr) if lr is not None else optimizer
-        self.loss = loss if loss is not None else nn.CrossEntropyLoss()
+        self.loss = with_auxiliary(loss)
         self.scheduler = scheduler
         self.callbacks = ([ProgressBar(), EpochPrinter()] if progress else []) + list(callbacks)
         self.history = History()
@@ -233,14 +234,8 @@ class Trainer:
     def _one_step(self, inputs: Any, target: Any) -> None:
         self.optimizer.zero_grad()
         output = self.net(inputs)
-        # A network with auxiliary classifiers gives their scores too, in training, and says how much their losses count.
-        weight = getattr(output, "aux_weight", 0.3)
-        output, *auxiliary = output if isinstance(output, tuple) else (output,)
-        loss = total = self.loss(output, target)
-        for scores in auxiliary:
-            if scores is not None:
-                total = total + weight * self.loss(scores, target)
-        total.backward()
+        loss = self.loss(output, target)
+        loss.backward()
         self.optimizer.step()
         self._sums.add(loss, output, target)
 

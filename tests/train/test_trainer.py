@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -68,44 +67,6 @@ def test_epoch_figures_are_means_over_images():
     assert history[0]["loss"] == pytest.approx(found["loss"], rel=1e-5)
     assert history[0]["train_acc"] == found["accuracy"]
     assert "test_acc" not in history[0]
-
-
-class WithAuxiliary(nn.Module):
-    """A network whose second head learns in training only."""
-
-    def __init__(self, weight):
-        super().__init__()
-        self.body, self.main, self.side = nn.Linear(4, 4), nn.Linear(4, 3), nn.Linear(4, 3)
-
-        class Output(NamedTuple):
-            scores: Any
-            side: Any
-            none: Any = None
-
-        self.output: Any = Output
-        if weight is not None:
-            Output.aux_weight = weight
-
-    def forward(self, x):
-        x = self.body(x)
-        return self.output(self.main(x), self.side(x)) if self.training else self.main(x)
-
-
-@pytest.mark.parametrize("weight", [None, 0.75])
-def test_auxiliary_classifiers_losses_count(weight):
-    numbanet.manual_seed(0)
-    net = WithAuxiliary(weight)
-    before = {name: value.numpy().copy() for name, value in net.state_dict().items()}
-    data = blobs(16)
-    x, y = data.tensors
-    scores, side, _ = net(x)
-    loss = nn.CrossEntropyLoss()(scores, y)
-    (loss + (weight or 0.3) * nn.CrossEntropyLoss()(side, y)).backward()
-    gradients = {name: parameter.grad.numpy().copy() for name, parameter in net.named_parameters()}
-    history = train.Trainer(net, 0.5, progress=False).fit(DataLoader(data, 16), DataLoader(data, 16), epochs=1)
-    assert history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)  # of the scores alone, as the test loss
-    for name, value in net.state_dict().items():
-        np.testing.assert_allclose(value.numpy(), before[name] - 0.5 * gradients[name], rtol=1e-5, atol=1e-6)
 
 
 def test_evaluate_puts_the_mode_back_and_builds_no_graph():

@@ -32,6 +32,7 @@ from numbanet.nn.activation import (
     Threshold,
 )
 from numbanet.nn.batch_norm import BatchNorm1d, BatchNorm2d
+from numbanet.nn.blocks import Conv2dNormActivation, LayerNorm2d, Permute, SqueezeExcitation
 from numbanet.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from numbanet.nn.conv import (
     Conv1d,
@@ -42,7 +43,7 @@ from numbanet.nn.conv import (
     DepthwiseSeparableConv2d,
 )
 from numbanet.nn.distance import CosineSimilarity, PairwiseDistance
-from numbanet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout
+from numbanet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout, StochasticDepth
 from numbanet.nn.flatten import Flatten, Unflatten
 from numbanet.nn.fold import Fold, Unfold
 from numbanet.nn.linear import Identity, Linear
@@ -132,6 +133,7 @@ __all__ = [
     "ContrastiveLoss",
     "Conv1d",
     "Conv2d",
+    "Conv2dNormActivation",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CosineEmbeddingLoss",
@@ -166,6 +168,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LayerNorm",
+    "LayerNorm2d",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -189,6 +192,7 @@ __all__ = [
     "PairwiseDistance",
     "Parameter",
     "ParameterList",
+    "Permute",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
@@ -212,6 +216,8 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -24,9 +24,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.networks import NETWORKS
-
 import numbanet
+from benchmarks.networks import NETWORKS
 from numbanet.data import DataLoader, FashionMNIST, Subset, transforms
 
 # Learning rate and batch size in the notes.

@@ -49,12 +49,16 @@ ELSEWHERE = {"mv": "torch.mv", "repeat": "torch.Tensor.repeat"}
 # What PyTorch does not have.
 OURS_ALONE = {
     "ContrastiveLoss",
+    "Conv2dNormActivation",
     "DeformConv2d",
     "DiceLoss",
     "FocalLoss",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "LayerNorm2d",
+    "Permute",
     "QuadrupletLoss",
+    "StochasticDepth",
     "calculate_fan_in_and_fan_out",
 }
 
@@ -92,7 +96,7 @@ def mark(value: bool | None) -> str:
 
 
 def signature(function: Any) -> str:
-    """Names and defaults of the parameters, without their types."""
+    """Names and defaults of the parameters, without their types; a default that is a class by its name."""
     if inspect.isclass(function):
         function = function.__init__
     try:
@@ -100,7 +104,8 @@ def signature(function: Any) -> str:
     except (TypeError, ValueError):
         return "(...)"
     parameters = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if p.name != "self"]
-    return str(inspect.Signature(parameters)).replace("|", "\\|")
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", str(inspect.Signature(parameters)))
+    return text.replace("|", "\\|")
 
 
 def reference(thing: Any) -> str | None:

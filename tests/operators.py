@@ -525,6 +525,7 @@ FUNCTIONS: dict[str, Example] = {
     "dropout1d": call(LINE, 0.5),
     "dropout2d": call(IMAGE, 0.5),
     "feature_alpha_dropout": call(IMAGE, 0.5, True),
+    "stochastic_depth": call(IMAGE, 0.5, "row", theirs=False),
     # indexing
     "getitem": call(f(3, 4), (slice(0, 2), i(3, high=4)), theirs=operator.getitem),
     "setitem": call(f(3, 4), (1, slice(1, 3)), f(2), theirs=_set),
@@ -673,6 +674,7 @@ FUNCTIONS: dict[str, Example] = {
 # Results that are drawn: shapes and dtypes are compared, values are not.
 RANDOM = {
     *("dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "rrelu", "rrelu_"),
+    *("stochastic_depth", "StochasticDepth"),
     *("gumbel_softmax", "uniform_", "normal_", "bernoulli_", "random_"),
     *("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout", "RReLU"),
 }
@@ -714,6 +716,9 @@ LAYERS: dict[str, Layer] = {
     "DepthwiseSeparableConv2d": layer(IMAGE, 4, 6, 3, theirs=False),
     **{name: layer(IMAGE, 4, theirs=False) for name in ("SqueezeExcitation", "ChannelAttention", "CBAM", "ECA")},
     "SpatialAttention": layer(IMAGE, theirs=False),
+    "Conv2dNormActivation": layer(IMAGE, 4, 6, 3, theirs=False),
+    "Permute": layer(IMAGE, (0, 2, 3, 1), theirs=False),
+    "LayerNorm2d": layer(IMAGE, 4, theirs=False),
     "DeformConv2d": layer((f(2, 2, 5, 5), f(2, 18, 5, 5)), 2, 3, 3, padding=1, theirs=False),
     **{f"{kind}Pad1d": layer(LINE, (1, 2)) for kind in ("Zero", "Reflection", "Replication", "Circular")},
     **{f"{kind}Pad2d": layer(IMAGE, (1, 2, 2, 1)) for kind in ("Zero", "Reflection", "Replication", "Circular")},
@@ -730,6 +735,7 @@ LAYERS: dict[str, Layer] = {
     "Dropout2d": layer(IMAGE, 0.5),
     "AlphaDropout": layer(X, 0.5),
     "FeatureAlphaDropout": layer(IMAGE, 0.5),
+    "StochasticDepth": layer(IMAGE, 0.5, "row", theirs=False),
     "Flatten": layer(IMAGE),
     "Unflatten": layer(f(2, 6), 1, (2, 3)),
     "Linear": layer(f(2, 5), 5, 3),

@@ -1,8 +1,8 @@
-"""Dropout of elements and of whole channels.
+"""Dropout of elements, of whole channels, and of whole samples.
 
 A mask comes from a (seed, offset) pair of the default generator's counter-based stream: it is the same on every device
 and with any number of threads. Backward has it as one bit for each element (to draw the numbers again takes twice as long
-as to read gradients). Where whole channels are dropped, the mask has one number for each channel.
+as to read gradients). Where whole channels or samples are dropped, the mask has one number for each of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numbanet.kernels import dropout as kernels
 from numbanet.random import default_generator
 from numbanet.tensor import Tensor, wrap
 
-__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "feature_alpha_dropout"]
+__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "feature_alpha_dropout", "stochastic_depth"]
 
 
 def _check(name: str, input: Any, p: Any) -> None:
@@ -204,15 +204,18 @@ def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
 def _drop_channels(
     name: str, input: Tensor, p: float, training: bool, inplace: bool, batched: bool = True, alpha: bool = False
 ) -> Tensor:
-    """input * factor + shift, with numbers for each channel of each image."""
     if not training or p == 0.0:
         return input
     shapes.check_floating(name, input=input)
     shape = tuple(input.shape)
     if len(shape) < 2:
         raise RuntimeError(f"{name}: expected input of shape (N, C, ...), got {shape}, of {len(shape)} dimensions")
-    channels = shape[: 2 if batched else 1]
-    kept = devices.empty((prod(channels),), input.dtype, input.device)
+    return _drop_parts(name, input, 2 if batched else 1, p, inplace, alpha)
+
+
+def _drop_parts(name: str, input: Tensor, leading: int, p: float, inplace: bool = False, alpha: bool = False) -> Tensor:
+    """input * factor + shift, with one number of each for each index of the first ``leading`` dimensions."""
+    kept = devices.empty((prod(tuple(input.shape)[:leading]),), input.dtype, input.device)
     factor = wrap(kept)
     with no_grad():
         factor.fill_(1.0)
@@ -247,3 +250,33 @@ class ChannelAffineFunction(Function):
         with no_grad():
             shift = factor * 0.0
         return ChannelAffineFunction.apply(dy, None, factor, shift), None, None, None
+
+
+# -------------------------------------------------------------------------------------------------------- whole samples
+
+
+def stochastic_depth(input: Tensor, p: float, mode: str, training: bool = True) -> Tensor:
+    """Zero whole samples with probability p and divide the others by 1 - p: what a residual branch gives, or nothing.
+
+    A network of residual blocks whose branches are dropped like this is, in each step, a random shallower one.
+
+    Args:
+        input: a residual branch's output, shape (N, ...).
+        p: probability of being zeroed, 0 to 1.
+        mode: "row" decides for each sample by itself, "batch" once for all.
+        training: without it, nothing is done.
+
+    Raises:
+        ValueError: for p outside 0 to 1, another mode, or rows of an input without dimensions.
+
+    Reference: G. Huang et al., "Deep networks with stochastic depth" (2016), section 3.
+    """
+    _check("stochastic_depth", input, p)
+    if mode not in ("batch", "row"):
+        raise ValueError(f"stochastic_depth: mode has to be 'batch' or 'row', got {mode!r}")
+    if not training or p == 0.0:
+        return input
+    shapes.check_floating("stochastic_depth", input=input)
+    if mode == "row" and input.ndim == 0:
+        raise ValueError("stochastic_depth: mode 'row' needs an input of shape (N, ...), got (), of 0 dimensions")
+    return _drop_parts("stochastic_depth", input, 1 if mode == "row" else 0, p)

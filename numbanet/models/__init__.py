@@ -8,13 +8,29 @@ under torchvision's keys; ``load_torch_state_dict`` loads one into a network tha
 from numbanet.models import notes, registry
 from numbanet.models.alexnet import AlexNet, alexnet
 from numbanet.models.cbam import cbam_resnet18, cbam_resnet50
+from numbanet.models.convnext import ConvNeXt, convnext_base, convnext_large, convnext_small, convnext_tiny
 from numbanet.models.densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
+from numbanet.models.efficientnet import (
+    EfficientNet,
+    efficientnet_b0,
+    efficientnet_b1,
+    efficientnet_b2,
+    efficientnet_b3,
+    efficientnet_b4,
+    efficientnet_b5,
+    efficientnet_b6,
+    efficientnet_b7,
+)
 from numbanet.models.googlenet import GoogLeNet, GoogLeNetOutputs, googlenet
 from numbanet.models.inception_resnet_v2 import InceptionResNetV2, inception_resnet_v2
 from numbanet.models.inception_v2 import InceptionV2, inception_v2
 from numbanet.models.inception_v3 import Inception3, InceptionOutputs, inception_v3
 from numbanet.models.inception_v4 import InceptionV4, inception_v4
 from numbanet.models.lenet5 import LeNet5, lenet5
+from numbanet.models.mnasnet import MNASNet, mnasnet0_5, mnasnet0_75, mnasnet1_0, mnasnet1_3
+from numbanet.models.mobilenetv1 import MobileNetV1, mobilenet_v1
+from numbanet.models.mobilenetv2 import MobileNetV2, mobilenet_v2
+from numbanet.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large, mobilenet_v3_small
 from numbanet.models.nin import NiN, nin, nin_cifar
 from numbanet.models.notes import densenet, lenet, lenet_bn
 from numbanet.models.preact_resnet import (
@@ -34,6 +50,15 @@ from numbanet.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18, res
 from numbanet.models.resnet_cifar import CIFARResNet, resnet20, resnet32, resnet44, resnet56, resnet110, resnet1202
 from numbanet.models.resnext import resnext50_32x4d, resnext101_32x8d
 from numbanet.models.senet import se_resnet18, se_resnet34, se_resnet50, se_resnet101, se_resnet152, se_resnext50_32x4d
+from numbanet.models.shufflenetv1 import ShuffleNetV1, shufflenet_v1
+from numbanet.models.shufflenetv2 import (
+    ShuffleNetV2,
+    shufflenet_v2_x0_5,
+    shufflenet_v2_x1_0,
+    shufflenet_v2_x1_5,
+    shufflenet_v2_x2_0,
+)
+from numbanet.models.squeezenet import SqueezeNet, squeezenet1_0, squeezenet1_1
 from numbanet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from numbanet.models.weights import LoadedWeights, load_torch_state_dict
 from numbanet.models.wide_resnet import wide_resnet28_10, wide_resnet50_2, wide_resnet101_2
@@ -47,7 +72,9 @@ __all__ = [
     "BasicBlock",
     "Bottleneck",
     "CIFARResNet",
+    "ConvNeXt",
     "DenseNet",
+    "EfficientNet",
     "GoogLeNet",
     "GoogLeNetOutputs",
     "Inception3",
@@ -57,20 +84,39 @@ __all__ = [
     "InceptionV4",
     "LeNet5",
     "LoadedWeights",
+    "MNASNet",
+    "MobileNetV1",
+    "MobileNetV2",
+    "MobileNetV3",
     "ModelInfo",
     "NiN",
     "PreActResNet",
     "ResNet",
+    "ShuffleNetV1",
+    "ShuffleNetV2",
+    "SqueezeNet",
     "ZFNet",
     "alexnet",
     "build",
     "cbam_resnet18",
     "cbam_resnet50",
+    "convnext_base",
+    "convnext_large",
+    "convnext_small",
+    "convnext_tiny",
     "densenet",
     "densenet121",
     "densenet161",
     "densenet169",
     "densenet201",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
     "googlenet",
     "inception_resnet_v2",
     "inception_v2",
@@ -82,6 +128,14 @@ __all__ = [
     "lenet_bn",
     "list",
     "load_torch_state_dict",
+    "mnasnet0_5",
+    "mnasnet0_75",
+    "mnasnet1_0",
+    "mnasnet1_3",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
     "names",
     "nin",
     "nin_cifar",
@@ -116,6 +170,13 @@ __all__ = [
     "se_resnet101",
     "se_resnet152",
     "se_resnext50_32x4d",
+    "shufflenet_v1",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "squeezenet1_0",
+    "squeezenet1_1",
     "vgg11",
     "vgg11_bn",
     "vgg13",

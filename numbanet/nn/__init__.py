@@ -33,6 +33,7 @@ from numbanet.nn.activation import (
 )
 from numbanet.nn.attention import CBAM, ECA, ChannelAttention, SpatialAttention, SqueezeExcitation
 from numbanet.nn.batch_norm import BatchNorm1d, BatchNorm2d
+from numbanet.nn.blocks import Conv2dNormActivation, LayerNorm2d, Permute
 from numbanet.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from numbanet.nn.conv import (
     Conv1d,
@@ -43,7 +44,7 @@ from numbanet.nn.conv import (
     DepthwiseSeparableConv2d,
 )
 from numbanet.nn.distance import CosineSimilarity, PairwiseDistance
-from numbanet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout
+from numbanet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout, StochasticDepth
 from numbanet.nn.flatten import Flatten, Unflatten
 from numbanet.nn.fold import Fold, Unfold
 from numbanet.nn.linear import Identity, Linear
@@ -136,6 +137,7 @@ __all__ = [
     "ContrastiveLoss",
     "Conv1d",
     "Conv2d",
+    "Conv2dNormActivation",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CosineEmbeddingLoss",
@@ -170,6 +172,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LayerNorm",
+    "LayerNorm2d",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -193,6 +196,7 @@ __all__ = [
     "PairwiseDistance",
     "Parameter",
     "ParameterList",
+    "Permute",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
@@ -218,6 +222,7 @@ __all__ = [
     "Softsign",
     "SpatialAttention",
     "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbanet
-from numbanet import autograd
+from numbanet import autograd, nn
 from numbanet import functional as F
 from tests.checks import assert_close, check_op, torch
 
@@ -92,7 +92,8 @@ def test_masks_are_the_same_at_any_number_of_threads():
     def draw():
         numbanet.manual_seed(3)
         x = numbanet.ones(7, 5, 61, 59)
-        return [f(x, 0.4, True).numpy() for f in (F.dropout, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout)]
+        drops = (F.dropout, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout)
+        return [f(x, 0.4, True).numpy() for f in drops] + [F.stochastic_depth(x, 0.4, "row").numpy()]
 
     many, threads = draw(), numbanet.get_num_threads()
     numbanet.set_num_threads(1)
@@ -170,3 +171,65 @@ def test_dropout_refuses_probabilities_outside_0_to_1():
     for p in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="dropout: probability has to be between 0 and 1, got p="):
             F.dropout(numbanet.ones(2), p)
+
+
+@pytest.mark.parametrize("shape", [(4000,), (4000, 3), (4000, 2, 2, 2)])
+def test_stochastic_depth_drops_whole_rows(shape):
+    y = F.stochastic_depth(numbanet.ones(*shape), 0.3, "row").numpy().reshape(4000, -1)
+    assert (y == y[:, :1]).all()
+    dropped = y[:, 0] == 0
+    assert abs(dropped.mean() - 0.3) < 5 * np.sqrt(0.21 / 4000)
+    np.testing.assert_allclose(y[~dropped], 1 / 0.7, rtol=1e-6)
+
+
+def test_stochastic_depth_drops_all_rows_of_a_batch_or_none():
+    ys = [F.stochastic_depth(numbanet.ones(5, 3), 0.4, "batch").numpy() for _ in range(200)]
+    assert all((y == y[0, 0]).all() for y in ys)
+    assert {round(float(y[0, 0]), 5) for y in ys} == {0.0, round(1 / 0.6, 5)}
+    assert 0.2 < np.mean([y[0, 0] == 0 for y in ys]) < 0.6
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
+def test_stochastic_depth_may_do_nothing(p, training):
+    x = numbanet.ones(3, 2)
+    assert F.stochastic_depth(x, p, "row", training) is x
+
+
+@pytest.mark.parametrize("mode", ["row", "batch"])
+def test_stochastic_depth_with_p_1_gives_zeros(mode):
+    assert not F.stochastic_depth(numbanet.ones(3, 2), 1.0, mode).numpy().any()
+
+
+@pytest.mark.parametrize("p", [0.4, 1.0])
+@pytest.mark.parametrize("mode, shape", [("row", (4, 2, 3)), ("row", (0, 3)), ("batch", (4, 2)), ("batch", ())])
+def test_stochastic_depth_gradients(mode, shape, p):
+    def seeded(x):
+        numbanet.manual_seed(3)
+        return F.stochastic_depth(x, p, mode)
+
+    check_op(seeded, None, [np.asarray(rng.standard_normal(shape), np.float32)], numeric=0 not in shape)
+
+
+def test_stochastic_depth_layer_follows_its_mode_of_training():
+    layer, x = nn.StochasticDepth(0.5, "row"), numbanet.ones(200, 2)
+    assert 0 < (layer(x).numpy() == 0).mean() < 1
+    assert layer.eval()(x) is x
+    assert repr(layer) == "StochasticDepth(p=0.5, mode=row)"
+
+
+@pytest.mark.parametrize("make", [lambda *a: F.stochastic_depth(numbanet.ones(2), *a), nn.StochasticDepth])
+def test_stochastic_depth_refuses(make):
+    for p in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="probability has to be between 0 and 1, "):
+            make(p, "row")
+    with pytest.raises(ValueError, match=r"mode has to be 'batch' or 'row', .*'rows'"):
+        make(0.5, "rows")
+
+
+def test_stochastic_depth_refuses_rows_of_a_number():
+    with pytest.raises(ValueError, match=r"stochastic_depth: mode 'row' needs an input of shape \(N, ...\), got \(\)"):
+        F.stochastic_depth(numbanet.tensor(1.0), 0.5, "row")
+    with pytest.raises(RuntimeError, match=r"stochastic_depth: .*int64"):
+        F.stochastic_depth(numbanet.tensor([1, 2]), 0.5, "row")
+    with pytest.raises(TypeError, match="stochastic_depth: argument 'input' must be a Tensor, not list"):
+        F.stochastic_depth([1.0], 0.5, "row")

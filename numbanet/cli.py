@@ -234,6 +234,8 @@ _SETTINGS = ("dataset", "sample", "epochs", "batch_size", "optimizer", "lr", "mo
 
 def _train(args: argparse.Namespace) -> None:
     info = _model_info(args.model)
+    if info.task != "classification":
+        raise UsageError(f"{args.model} is for {info.task}, and this command trains classifiers; see the folder examples")
     device = _set_up(args)
     from numbanet import optim, train
     from numbanet.data import DataLoader
@@ -452,7 +454,8 @@ def _warmups(device: Any) -> list[tuple[str, Callable[[], None]]]:
         optimizer.step()
         evaluate(net, [(inputs, target)])
 
-    return [(f"{name}, {kind}", partial(step, name, make)) for name in models.names() for kind, make in makers.items()]
+    classifiers = [name for name in models.names() if models.info(name).task == "classification"]
+    return [(f"{name}, {kind}", partial(step, name, make)) for name in classifiers for kind, make in makers.items()]
 
 
 def _doctor(args: argparse.Namespace) -> None:

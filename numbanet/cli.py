@@ -304,6 +304,10 @@ _SETTINGS = (
 
 def _train(args: argparse.Namespace) -> None:
     info = _model_info(args.model)
+    if info.task != "classification":
+        raise UsageError(
+            f"{args.model} is for {info.task}, and this command trains classifiers; see the folder examples"
+        )
     device = _set_up(args)
     from numbanet import models, optim, train
     from numbanet.data import DataLoader

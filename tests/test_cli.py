@@ -53,6 +53,7 @@ def test_version():
         (["train", "lenet", "--lr", "fast"], "expected a number above 0, got 'fast'"),
         (["train", "lenet", "--lr", "nan"], "expected a number above 0, got 'nan'"),
         (["train", "lenett"], "no model is called 'lenett'; did you mean lenet"),
+        (["train", "tiny_ssd"], "tiny_ssd is for detection, and this command trains classifiers"),
         (["train", "lenet", "--device", "tpu"], "--device: "),
         (["train", "lenet", "--sample", "--dataset", "mnist"], "there is a sample of fashion-mnist only"),
         (["train", "lenet", "--sample", "--momentum", "0.9"], "--momentum belongs to --optimizer sgd"),

@@ -29,13 +29,13 @@ MAY_IMPORT = {
     "nn": (FUNCTIONAL - {"kernels"}),
     "linalg": (FUNCTIONAL - {"kernels"}),
     "signal": (FUNCTIONAL - {"kernels"}),
-    "ops": {"functional", "nn"},
+    "ops": LAYERS,
     "optim": {"functional", "kernels"} | TENSOR,  # a step is one kernel, and nothing differentiates it
     "data": TENSOR,
     "io": TENSOR,
     "inspect": LAYERS,
-    "models": LAYERS | {"io", "utils"},  # utils: checkpoints
-    "train": LAYERS | {"optim", "data", "io", "inspect"},
+    "models": LAYERS | {"io", "ops", "utils"},  # utils: checkpoints
+    "train": LAYERS | {"optim", "data", "io", "inspect", "ops"},
     "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "__init__"},
     # Names only: they import what they offer again.
     "cuda": {"devices"},

@@ -8,6 +8,7 @@ from numbanet.data.idx import read_idx
 from numbanet.data.loader import DataLoader, get_worker_info
 from numbanet.data.sample_random import sample_generator
 from numbanet.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
+from numbanet.data.shapes import SyntheticShapes, detection_collate
 
 __all__ = [
     "MNIST",
@@ -22,9 +23,11 @@ __all__ = [
     "SequentialSampler",
     "Subset",
     "SubsetRandomSampler",
+    "SyntheticShapes",
     "TensorDataset",
     "default_collate",
     "default_convert",
+    "detection_collate",
     "get_worker_info",
     "load_data_fashion_mnist",
     "load_fashion_mnist_sample",

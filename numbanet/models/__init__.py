@@ -21,6 +21,9 @@ from numbanet.models.efficientnet import (
     efficientnet_b6,
     efficientnet_b7,
 )
+from numbanet.models.fcn import FCN, fcn_resnet18
+from numbanet.models.features import features
+from numbanet.models.fpn import BackboneWithFPN
 from numbanet.models.googlenet import GoogLeNet, GoogLeNetOutputs, googlenet
 from numbanet.models.inception_resnet_v2 import InceptionResNetV2, inception_resnet_v2
 from numbanet.models.inception_v2 import InceptionV2, inception_v2
@@ -31,6 +34,7 @@ from numbanet.models.mnasnet import MNASNet, mnasnet0_5, mnasnet0_75, mnasnet1_0
 from numbanet.models.mobilenetv1 import MobileNetV1, mobilenet_v1
 from numbanet.models.mobilenetv2 import MobileNetV2, mobilenet_v2
 from numbanet.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large, mobilenet_v3_small
+from numbanet.models.multitask import MultiTaskLoss, MultiTaskNetwork
 from numbanet.models.nin import NiN, nin, nin_cifar
 from numbanet.models.notes import densenet, lenet, lenet_bn
 from numbanet.models.preact_resnet import (
@@ -58,7 +62,10 @@ from numbanet.models.shufflenetv2 import (
     shufflenet_v2_x1_5,
     shufflenet_v2_x2_0,
 )
+from numbanet.models.siamese import QuadrupletNetwork, SiameseNetwork, TripletNetwork
 from numbanet.models.squeezenet import SqueezeNet, squeezenet1_0, squeezenet1_1
+from numbanet.models.ssd import TinySSD, tiny_ssd
+from numbanet.models.unet import UNet, unet
 from numbanet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from numbanet.models.weights import LoadedWeights, load_torch_state_dict
 from numbanet.models.wide_resnet import wide_resnet28_10, wide_resnet50_2, wide_resnet101_2
@@ -67,8 +74,10 @@ from numbanet.models.zfnet import ZFNet, zfnet
 list = names
 
 __all__ = [
+    "FCN",
     "VGG",
     "AlexNet",
+    "BackboneWithFPN",
     "BasicBlock",
     "Bottleneck",
     "CIFARResNet",
@@ -89,12 +98,19 @@ __all__ = [
     "MobileNetV2",
     "MobileNetV3",
     "ModelInfo",
+    "MultiTaskLoss",
+    "MultiTaskNetwork",
     "NiN",
     "PreActResNet",
+    "QuadrupletNetwork",
     "ResNet",
     "ShuffleNetV1",
     "ShuffleNetV2",
+    "SiameseNetwork",
     "SqueezeNet",
+    "TinySSD",
+    "TripletNetwork",
+    "UNet",
     "ZFNet",
     "alexnet",
     "build",
@@ -117,6 +133,8 @@ __all__ = [
     "efficientnet_b5",
     "efficientnet_b6",
     "efficientnet_b7",
+    "fcn_resnet18",
+    "features",
     "googlenet",
     "inception_resnet_v2",
     "inception_v2",
@@ -177,6 +195,8 @@ __all__ = [
     "shufflenet_v2_x2_0",
     "squeezenet1_0",
     "squeezenet1_1",
+    "tiny_ssd",
+    "unet",
     "vgg11",
     "vgg11_bn",
     "vgg13",

@@ -30,6 +30,8 @@ class ModelInfo:
         summary: one line about it.
         lr: learning rate for plain SGD with which it is known to train; None where nobody said.
         batch_size: images per step that goes with ``lr``.
+        task: what its outputs are: "classification", scores (N, num_classes); "segmentation", scores (N, num_classes, H,
+            W); or "detection", see the network.
     """
 
     name: str
@@ -38,13 +40,19 @@ class ModelInfo:
     summary: str
     lr: float | None = None
     batch_size: int | None = None
+    task: str = "classification"
 
 
 _table: dict[str, ModelInfo] = {}
 
 
 def register(
-    input_shape: tuple[int, int, int], *, prefix: str = "", lr: float | None = None, batch_size: int | None = None
+    input_shape: tuple[int, int, int],
+    *,
+    prefix: str = "",
+    lr: float | None = None,
+    batch_size: int | None = None,
+    task: str = "classification",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function that makes a network under its own name; the first line of its docstring describes it.
 
@@ -56,6 +64,7 @@ def register(
         prefix: of the name: ``NOTES`` for the notes' family.
         lr: learning rate for plain SGD with which it is known to train.
         batch_size: images per step that goes with ``lr``.
+        task: "classification", "segmentation" or "detection".
     """
 
     def enter(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +83,7 @@ def register(
         if name in _table:
             raise ValueError(f"model {name!r} is registered twice")
         summary = (make.__doc__ or "").strip().partition("\n")[0]
-        _table[name] = ModelInfo(name, build, input_shape, summary, lr, batch_size)
+        _table[name] = ModelInfo(name, build, input_shape, summary, lr, batch_size, task)
         return build
 
     return enter

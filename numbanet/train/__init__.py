@@ -13,7 +13,15 @@ from numbanet.train.callbacks import (
 )
 from numbanet.train.checkpoint import load_checkpoint, save_checkpoint
 from numbanet.train.history import History
-from numbanet.train.metrics import Accumulator, accuracy, confusion_matrix, top_k_accuracy
+from numbanet.train.metrics import (
+    Accumulator,
+    accuracy,
+    average_precisions,
+    confusion_matrix,
+    mean_average_precision,
+    mean_iou,
+    top_k_accuracy,
+)
 from numbanet.train.trainer import Trainer, TrainingDiverged, evaluate
 
 __all__ = [
@@ -30,9 +38,12 @@ __all__ = [
     "Trainer",
     "TrainingDiverged",
     "accuracy",
+    "average_precisions",
     "confusion_matrix",
     "evaluate",
     "load_checkpoint",
+    "mean_average_precision",
+    "mean_iou",
     "metrics",
     "notes",
     "save_checkpoint",

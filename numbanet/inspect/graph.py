@@ -168,6 +168,8 @@ def graph(net: Module, input_shape: Any, *, depth: int | None = None, fuse: bool
             lines[number, add(("output", edge), Box("output", "", "input", ()))] = _flow(shape)
     if fuse:
         boxes, lines = _fused(boxes, lines)
+    for box in boxes.values():  # no frame round a single box, whose name says it all
+        box.group = tuple(name for name in box.group if sum(name in other.group for other in boxes.values()) > 1)
     return Graph(boxes, lines)
 
 
@@ -321,7 +323,6 @@ def _draw(found: Graph) -> str:
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0.5 L8,4 L0,7.5 z" fill="#546e7a"/></marker></defs>',
         f'<rect width="{placed.width:.0f}" height="{placed.height:.0f}" fill="white"/>',
-        *_frames(found, placed, sizes),
     ]
     ends: dict[int, list[tuple[float, tuple[int, int]]]] = {}
     for (tail, head), path in placed.paths.items():
@@ -331,12 +332,24 @@ def _draw(found: Graph) -> str:
         for k, (_, line) in enumerate(sorted(arriving)):
             (x, y) = placed.paths[line][-1]
             placed.paths[line][-1] = (x + (k - (len(arriving) - 1) / 2) * step, y)
+    frames = list(_frames(found, placed, sizes))
+    for left, top, right, bottom, ground, _ in frames:
+        text.append(
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
+            f'fill="{ground}" stroke="#cfd8dc"/>'
+        )
     labels: dict[tuple[int, str], list[float]] = {}  # one for all the lines that carry the same from one box
     for line, path in placed.paths.items():
         text.append(
             f'<path d="{_curve(path)}" fill="none" stroke="#546e7a" stroke-width="1.2" marker-end="url(#tip)"/>'
         )
         labels.setdefault((line[0], found.lines[line]), []).append(path[1][0] - path[0][0])
+    for left, top, _, _, ground, name in frames:  # over the lines, which may pass under the name
+        text.append(
+            f'<rect x="{left + 4:.1f}" y="{top + 2:.1f}" width="{_width(name, _SMALL) + 6:.1f}" height="11" rx="2" '
+            f'fill="{ground}" fill-opacity="0.85"/>'
+        )
+        text.append(_text(left + 7, top + 11, name, _SMALL, "#78909c", "start"))
     for (tail, shape), turns in labels.items():
         x, y = placed.x[tail], placed.y[tail] + sizes[tail][1] / 2
         away = -1 if max(turns) > 2 and min(turns) > -2 else 1  # not where the line goes
@@ -405,23 +418,28 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _frames(found: Graph, placed: Layout, sizes: dict[int, tuple[float, float]]) -> Iterator[str]:
-    """A frame round each module's boxes, where nothing else would be in it."""
-    members = _members(found)
-    for group, inside in sorted(members.items(), key=lambda item: len(item[0])):
-        levels = max(len(found.boxes[n].group) for n in inside) - len(group) + 1
-        top = min(placed.y[n] - sizes[n][1] / 2 for n in inside) - _HEAD * levels
-        bottom = max(placed.y[n] + sizes[n][1] / 2 for n in inside) + _LABEL + _FOOT * levels
-        spans = [(placed.x[n] - sizes[n][0] / 2, placed.x[n] + sizes[n][0] / 2) for n in inside]
+def _frames(
+    found: Graph, placed: Layout, sizes: dict[int, tuple[float, float]]
+) -> Iterator[tuple[float, float, float, float, str, str]]:
+    """A frame round each module's boxes, where nothing else would be in it: left, top, right, bottom, its ground and name."""
+    for group, inside in sorted(_members(found).items(), key=lambda item: len(item[0])):
+        tops, bottoms, sides = [], [], []
+        for n in inside:
+            levels = len(found.boxes[n].group) - len(group) + 1
+            (x, y), (w, h) = (placed.x[n], placed.y[n]), sizes[n]
+            tops.append(y - h / 2 - _HEAD * levels)
+            bottoms.append(y + h / 2 + _LABEL + _FOOT * levels)
+            sides += [x - w / 2 - _SIDE * levels, x + w / 2 + _SIDE * levels]
+        top, bottom = min(tops), max(bottoms)
         for (tail, head), path in placed.paths.items():  # lines that pass by
             if head in inside or tail in inside:
-                spans += [(x - 4, x + 4) for x, y in path[1:-1] if top < y < bottom]
-        left, right = min(span[0] for span in spans) - _SIDE * levels, max(span[1] for span in spans) + _SIDE * levels
+                levels = min(len(found.boxes[n].group) for n in (tail, head) if n in inside) - len(group) + 1
+                reach = 4 + _SIDE * max(levels, 1)
+                sides += [x + shift for x, y in path[1:-1] if top < y < bottom for shift in (-reach, reach)]
+        name = group[-1].removeprefix(group[-2] + "." if len(group) > 1 else "")
+        arriving = [path[-1][0] for (tail, head), path in placed.paths.items() if head in inside and tail not in inside]
+        # The name stands to the left of the lines that come in.
+        left, right = min([*sides, *(x - _width(name, _SMALL) - 16 for x in arriving)]), max(sides)
         if any(left < placed.x[n] < right and top < placed.y[n] < bottom for n in found.boxes if n not in inside):
             continue
-        name = group[-1].removeprefix(group[-2] + "." if len(group) > 1 else "")
-        yield (
-            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
-            f'fill="{_GROUND[len(group) % 2]}" stroke="#cfd8dc"/>'
-        )
-        yield _text(left + 7, top + 11, name, _SMALL, "#78909c", "start")
+        yield left, top, right, bottom, _GROUND[len(group) % 2], name

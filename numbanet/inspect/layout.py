@@ -7,6 +7,7 @@ is chosen so that few lines cross; then everything moves sideways towards its ne
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -134,8 +135,12 @@ def _crossings(rows: list[list[int]], below: Mapping[int, list[int]]) -> int:
     count = 0
     for row, following in pairwise(rows):
         place = {at: i for i, at in enumerate(following)}
-        ends = [end for at in row for end in sorted(place[n] for n in below[at])]
-        count += sum(ends[j] < ends[i] for i in range(len(ends)) for j in range(i + 1, len(ends)))
+        seen: list[int] = []  # where the lines of those further left end, in order
+        for at in row:
+            ends = [place[n] for n in below[at]]
+            count += sum(len(seen) - bisect_right(seen, end) for end in ends)
+            for end in ends:
+                insort(seen, end)
     return count
 
 
@@ -160,7 +165,7 @@ def _columns(
         for n in below[at]
     }
     for sweep in range(120):
-        down = sweep % 2 == 0
+        down, moved = sweep % 2 == 0, 0.0
         for row in rows if down else reversed(rows):
             wishes, weights = [], []
             for one in row:
@@ -170,7 +175,10 @@ def _columns(
                 wishes.append(sum(x[n] * w for n, w in near) / weight if near else x[one])
                 weights.append(weight or 0.1)
             places = _apart(wishes, weights, [widths[one] for one in row])
+            moved = max(moved, *(abs(x[one] - place) for one, place in zip(row, places, strict=True)))
             x.update(zip(row, places, strict=True))
+        if sweep > 40 and moved < 1.0:
+            break
     _straighten(x, rows, above, below, widths)
     return x
 

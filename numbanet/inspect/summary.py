@@ -203,6 +203,32 @@ def summary(
     )
 
 
+@dataclass(frozen=True)
+class Profile(Summary):
+    """A summary whose table has times: what each row took of the forward and the backward pass, and how fast it went."""
+
+    def __str__(self) -> str:
+        return _profile_table(self)
+
+
+def profile(net: Module, input: Any, *, depth: int | None = None, repeats: int = 10) -> Profile:
+    """Measure a network's layers. ``print`` the result to see a table.
+
+    The passes run in evaluation mode, ``repeats`` times after a first run; medians are shown.
+
+    Args:
+        net: a module.
+        input: shape of the input with the batch size first; or a tensor; or a list of them.
+        depth: how many levels of modules to show; the layers further down are added up. None shows all.
+        repeats: how often to measure.
+
+    Raises:
+        TypeError, ValueError: as ``summary``.
+    """
+    found = summary(net, input, depth=depth, timing=True, repeats=repeats)
+    return Profile(**{name: getattr(found, name) for name in found.__dataclass_fields__})
+
+
 # ------------------------------------------------------------------------------------------------------------- rows
 
 
@@ -420,6 +446,22 @@ def _table(found: Summary) -> str:
     if any("/" in row.algorithm for row in found.rows):
         notes.append("algorithm: forward/gradient of the input/gradient of the weight")
     return text + "\n" + "\n".join(notes)
+
+
+def _profile_table(found: Profile) -> str:
+    cells = [["layer", "output shape", "forward ms", "backward ms", "share", "GFLOP/s forward"]]
+    everything = (found.forward_ms or 0.0) + (found.backward_ms or 0.0)
+
+    def timed(forward: float | None, backward: float | None, flops: int) -> list[str]:
+        both = (forward or 0.0) + (backward or 0.0)
+        speed = f"{flops / forward / 1e6:.1f}" if flops and forward else ""
+        return [milliseconds(forward), milliseconds(backward), f"{both / everything:.1%}" if everything else "", speed]
+
+    for row in found.rows:
+        shape = "" if row.contains else str(row.output_shape)
+        cells.append(["  " * row.depth + row.label, shape, *timed(row.forward_ms, row.backward_ms, row.flops)])
+    total = ["total", "", *timed(found.forward_ms, found.backward_ms, found.flops)]
+    return render(cells, total, left=("layer", "output shape"))
 
 
 def render(cells: list[list[str]], total: list[str], left: Sequence[str]) -> str:

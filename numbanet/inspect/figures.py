@@ -44,16 +44,25 @@ def to_array(values: Any) -> np.ndarray:
 
 
 def show_image(axes: Any, image: Any) -> None:
-    """An image (C, H, W), in grey or in colours, without ticks. Numbers beyond 0 and 1 are scaled to what there is."""
-    pixels = to_array(image).astype(np.float64)
-    low, high = pixels.min(), pixels.max()
-    if low < 0 or high > 1:
-        pixels = (pixels - low) / max(high - low, 1e-12)
+    """An image (C, H, W), in grey or in colours, without ticks."""
+    pixels = _between_0_and_1(image)
     if pixels.shape[0] == 3:
         axes.imshow(pixels.transpose(1, 2, 0), interpolation="nearest")
     else:
         axes.imshow(pixels[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
+
+
+def brightness(image: Any) -> np.ndarray:
+    """An image's (C, H, W) brightness (H, W), from 0 to 1."""
+    return _between_0_and_1(image).mean(0)
+
+
+def _between_0_and_1(image: Any) -> np.ndarray:
+    """Numbers beyond 0 and 1 are scaled to what there is."""
+    pixels = to_array(image).astype(np.float64)
+    low, high = pixels.min(), pixels.max()
+    return (pixels - low) / max(high - low, 1e-12) if low < 0 or high > 1 else pixels
 
 
 def grid_of(count: int, widest: int = 8) -> tuple[int, int]:

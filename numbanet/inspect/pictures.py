@@ -15,7 +15,7 @@ from numbanet.inspect.attribution import (
     probabilities,
     saliency,
 )
-from numbanet.inspect.figures import Path, finish, grid_of, new_figure, show_image, to_array
+from numbanet.inspect.figures import Path, brightness, finish, grid_of, new_figure, show_image, to_array
 from numbanet.inspect.receptive_field import by_axes, receptive_field
 from numbanet.inspect.trace import layer_name, run_and_keep
 from numbanet.nn import Module
@@ -176,6 +176,7 @@ def plot_receptive_field(
     figure = new_figure(max(2.7 * columns + 0.9, 7.5), 3.1 * rows + 0.4, title)
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle
+    from matplotlib.ticker import MaxNLocator
 
     grid = figure.subplots(rows, columns, squeeze=False)
     mappable = None
@@ -199,6 +200,8 @@ def plot_receptive_field(
             ylim=(max(bottom, height - 1) + 1.5, min(top, 0) - 1.5),
         )
         axes.set_facecolor("#e8eaed")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_title(f"{_called(net, name)}\nfield {field} px, stride {by_axes(field.stride)} px", fontsize=9)
         axes.tick_params(labelsize=7)
     for axes in grid.flat[len(names) :]:
@@ -348,19 +351,19 @@ def _over_images(
         height, width = image.shape[1:]
         show_image(above, image)
         above.set_title(f"{name}\nprobability {shares[chosen]:.2f}", fontsize=9)
-        if not alone:
-            show_image(below, image)
         mappable = below.imshow(
             values,
             cmap=colors,
             vmin=0,
             vmax=1,
-            alpha=None if alone else 0.6,
             extent=(-0.5, cover[1] - 0.5, cover[0] - 0.5, -0.5),
             interpolation="nearest" if alone else "bilinear",
         )
+        if not alone:  # the image as light on the map, whose colours stay as they are where it is dark
+            light = brightness(image)
+            below.imshow(np.ones_like(light), cmap="gray", vmin=0, vmax=1, alpha=0.5 * light, interpolation="nearest")
         below.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
-    figure.colorbar(mappable, ax=grid, label=label, fraction=0.05, pad=0.02).solids.set_alpha(1)
+    figure.colorbar(mappable, ax=grid, label=label, fraction=0.05, pad=0.02)
     return finish(figure, path)
 
 

@@ -38,6 +38,7 @@ from numbanet.inspect.trace import (
     saved_shapes,
     trace,
 )
+from numbanet.kernels.pad import CIRCULAR
 from numbanet.nn.module import IdentityFunction, Module
 
 Number = int | Fraction
@@ -52,8 +53,8 @@ class ReceptiveField:
         stride: pixels of the input from one field to the next; 0 where there is but one position, a fraction behind layers
             that enlarge.
         padding: by how many pixels the first field begins outside the image.
-        whole: True if values of the whole image come in besides, by way of a branch that pools it (a squeeze-and-excitation
-            gate) or of a normalisation over positions.
+        whole: True if values from all over the image come in besides: by way of a branch that pools it (a
+            squeeze-and-excitation gate), of a normalisation over positions, or of circular padding.
     """
 
     size: tuple[int, ...]
@@ -290,20 +291,9 @@ def _pad(node: Any, found: Map, size: Shape, out: Shape) -> Map:
     top, left, mode, _ = node.numbers
     (planes, h, w), _ = node.sizes
     rows = max(d for d, n in enumerate(size) if (prod(size[:d]), n, prod(size[d + 1 :])) == (planes, h, w))
-    reaches = {}
-    for dim, before in ((rows, top), (rows + 1, left)):
-        if dim == len(size):
-            continue
-        i = np.arange(out[dim])
-        at, n = i - before, size[dim]
-        if mode == "circular":
-            at %= n
-        elif mode == "replicate":
-            at = at.clip(0, n - 1)
-        elif mode == "reflect":
-            at = np.where(at < 0, -at, np.where(at >= n, 2 * (n - 1) - at, at))
-        reaches[dim] = Reach(int((at - i).min()), int((at - i).max()), 1)
-    return _move(found, size, reaches)
+    # Whatever padding is filled with, it counts as pixels of its own; but what comes from the other side comes from far.
+    shifted = _move(found, size, {rows: Reach(-top, -top, 1), rows + 1: Reach(-left, -left, 1)})
+    return tuple((dim, axis._replace(whole=axis.whole or mode == CIRCULAR)) for dim, axis in shifted)
 
 
 def _reshape(node: Any, found: Map, size: Shape, out: Shape) -> Map:

@@ -42,6 +42,13 @@ def _number(kind: Callable[[str], Any], low: float, what: str, *, above: bool = 
     return parse
 
 
+def _image_size(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(part) if part.strip().isdecimal() else 0 for part in text.split(","))
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"expected channels, height and width such as 1,224,224, got {text!r}")
+    return sizes
+
+
 _positive_int = _number(int, 1, "an int of at least 1")
 _natural = _number(int, 0, "an int of at least 0")
 _positive_float = _number(float, 0, "a number above 0", above=True)
@@ -151,9 +158,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("models", _models, "list the networks")
     sub.add_argument("pattern", nargs="?", default="*", help="a pattern of names, such as 'resnet*' (default: all)")
 
-    sub = command("summary", _summary, "show a network's layers, output shapes and parameters")
-    sub.add_argument("model", help="its name, such as lenet or lenet_bn")
+    sub = command("summary", _summary, "show a network's layers: shapes, parameters, work, memory, receptive fields")
+    sub.add_argument("model", help="its name, such as lenet or notes.resnet18")
+    sub.add_argument("--input", type=_image_size, metavar="C,H,W", help="size of the images (default: the network's)")
     sub.add_argument("--batch-size", type=_positive_int, default=1, metavar="N", help="images at once (default: 1)")
+    sub.add_argument("--depth", type=_positive_int, metavar="N", help="levels of modules to show (default: all)")
+    sub.add_argument("--timing", action="store_true", help="also measure each layer's forward and backward pass")
+    sub.add_argument("--graph", metavar="FILE", help="also write a picture of the network, .svg or .dot")
+    _add_common(sub)
 
     sub = command("warmup", _warmup, "compile the kernels now rather than at their first use")
     _add_common(sub)
@@ -583,10 +595,25 @@ def _models(args: argparse.Namespace) -> None:
 
 def _summary(args: argparse.Namespace) -> None:
     info = _model_info(args.model)
-    from numbanet.inspect import summary
+    if args.graph and Path(args.graph).suffix not in (".svg", ".dot", ".gv"):
+        raise UsageError(f"--graph: expected a file ending in .svg, .dot or .gv, got {args.graph}")
+    device = _set_up(args)
+    from contextlib import nullcontext
 
+    from numbanet import inspect
+    from numbanet.nn import init
+
+    size = args.input or info.input_shape
+    options = {"in_channels": size[0]} if size[0] != info.input_shape[0] else {}
+    # Where no time is measured the weights do not matter, and large networks are there sooner without.
+    with nullcontext() if args.timing else init.skipped():
+        net = info.make(**options).to(device)
+    shape = (args.batch_size, *size)
     print(info.summary)
-    print(summary(info.make(), (args.batch_size, *info.input_shape)))
+    print(inspect.summary(net, shape, depth=args.depth, timing=args.timing))
+    if args.graph:
+        inspect.graph(net, shape, depth=args.depth).save(args.graph)
+        print(f"graph in {args.graph}")
 
 
 def _warmup(args: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "optim": {"functional", "kernels"} | TENSOR,  # a step is one kernel, and nothing differentiates it
     "data": TENSOR,
     "io": TENSOR,
-    "inspect": LAYERS,
+    "inspect": LAYERS | {"kernels"},  # which way a convolution goes is the kernels' own decision
     "models": LAYERS | {"io", "ops", "utils"},  # utils: checkpoints
     "train": LAYERS | {"optim", "data", "io", "inspect", "ops"},
     "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "__init__"},

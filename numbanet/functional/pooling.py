@@ -182,7 +182,7 @@ class MaxPoolFunction(Function):
             else:
                 kernels.max_pool2d_forward(source, y, indices, *numbers)
         positions = wrap(indices.reshape(shape) if indices.shape == pooled else indices)
-        ctx.geometry = x._array.shape, image, pooled
+        ctx.geometry, ctx.numbers = (x._array.shape, image, pooled), numbers
         ctx.save_for_backward(positions)
         if not return_indices:
             return wrap(y.reshape(shape))

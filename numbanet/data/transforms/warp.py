@@ -98,8 +98,7 @@ def _turned_size(matrix: np.ndarray, height: int, width: int) -> tuple[int, int]
     corners = np.array([(x * width / 2, y * height / 2, 1) for x in (-1, 1) for y in (-1, 1)]) @ matrix.T
     corners += (width / 2, height / 2)
     # To four places, or a turn by 90 degrees would gain a pixel from rounding.
-    high = np.ceil(np.trunc(corners.max(axis=0) * 1e4) * 1e-4)
-    low = np.floor(np.trunc(corners.min(axis=0) * 1e4) * 1e-4)
+    high, low = np.ceil(corners.max(axis=0).round(4)), np.floor(corners.min(axis=0).round(4))
     return int(high[1] - low[1]), int(high[0] - low[0])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numbanet.data.cifar import CIFAR10, CIFAR100
 from numbanet.data.fashion_mnist import FashionMNIST
-from numbanet.data.folder import ImageFolder
+from numbanet.data.folder import ImageFolder, find_classes
 from numbanet.data.mnist import EMNIST, KMNIST, MNIST
 
 __all__ = ["by_name", "dataset_names"]
@@ -68,9 +68,16 @@ def by_name(
         raise ValueError(
             f"there is no dataset {name!r}, and no such folder: the names are {', '.join(dataset_names())}"
         )
-    for part in _PARTS[train]:
-        if (folder / part).is_dir():
-            return ImageFolder(folder / part, transform, target_transform)
-    raise ValueError(
-        f"{folder}: expected a folder {' or '.join(_PARTS[train])} in it, with a sub-folder for each class"
-    )
+    part = next((folder / part for part in _PARTS[train] if (folder / part).is_dir()), None)
+    if part is None:
+        raise ValueError(
+            f"{folder}: expected a folder {' or '.join(_PARTS[train])} in it, with a sub-folder for each class"
+        )
+    images = ImageFolder(part, transform, target_transform)
+    if not train and (folder / "train").is_dir():
+        known = find_classes(folder / "train")[0]
+        if images.classes != known:  # labels are places in the sorted list, and would mean something else
+            raise ValueError(
+                f"{part} has the classes {', '.join(images.classes)}, but {folder / 'train'} has {', '.join(known)}"
+            )
+    return images

@@ -10,6 +10,8 @@ import pytest
 
 from numbanet.data import download, image_dataset
 
+_download_from = download._download_from
+
 
 @pytest.fixture
 def isolated(monkeypatch, tmp_path):
@@ -29,8 +31,9 @@ def isolated(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    """A server of the files in ``tmp_path / "server"``: its address, ending in a slash."""
+def server(isolated, monkeypatch, tmp_path):
+    """A server of the files in ``tmp_path / "server"``, which can be reached: its address, ending in a slash."""
+    monkeypatch.setattr(download, "_download_from", _download_from)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     (tmp_path / "server").mkdir()

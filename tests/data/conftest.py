@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,21 @@ import pytest
 from numbanet.data import download, image_dataset
 
 _download_from = download._download_from
+
+
+def loader_threads() -> list[threading.Thread]:
+    """The loaders' threads that live."""
+    return [t for t in threading.enumerate() if t.name.startswith("numbanet-loader")]
+
+
+@pytest.fixture(autouse=True)
+def no_threads_left():
+    """No test leaves a loader's thread behind."""
+    assert loader_threads() == []
+    yield
+    if loader_threads():
+        gc.collect()  # a traceback that pytest or the test kept may hold an iterator
+    assert loader_threads() == []
 
 
 @pytest.fixture

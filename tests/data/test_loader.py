@@ -83,15 +83,6 @@ def loader_threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("numbanet-loader")]
 
 
-@pytest.fixture(autouse=True)
-def no_threads_left():
-    assert loader_threads() == []
-    yield
-    if loader_threads():
-        gc.collect()  # a traceback that pytest or the test kept may hold an iterator
-    assert loader_threads() == []
-
-
 # ---- lengths, order, PyTorch's semantics ----
 
 

@@ -150,7 +150,7 @@ class EMNIST(StoredImages):
         root: As for :class:`FashionMNIST`. A folder (itself, or its ``EMNIST/raw`` or ``emnist``) holds either the two files
             of the split and part, ``emnist-SPLIT-train-images-idx3-ubyte`` and so on, plain or compressed, or the
             archive ``gzip.zip`` with those of all splits, from which they are read without unpacking it. A download is
-            the archive (536 MB).
+            the archive (562 MB).
         split: One of the six.
         train, transform, target_transform, download: As for :class:`FashionMNIST`. There is no embedded sample.
 

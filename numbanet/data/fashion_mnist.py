@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +36,7 @@ class FashionMNIST(IdxImages):
         transform: Applied to each PIL image.
         target_transform: Applied to each label.
         download: Download what is missing; if that fails, use the embedded sample and say so.
+        sample: Look for no files, use the embedded sample.
 
     Attributes:
         data: Images, uint8 (N, 28, 28).
@@ -75,6 +76,22 @@ class FashionMNIST(IdxImages):
     }
     _folder_names: ClassVar[tuple[str, ...]] = ("FashionMNIST/raw", "fashion-mnist")
     _system_folders: ClassVar[tuple[str, ...]] = ("/usr/share/datasets/fashion-mnist",)
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        download: bool = True,
+        *,
+        sample: bool = False,
+    ) -> None:
+        self._sample = sample
+        super().__init__(root, train, transform, target_transform, download)
+
+    def _load(self, download: bool) -> tuple[np.ndarray, np.ndarray, str]:
+        return self._fallback() if self._sample else super()._load(download)
 
     def _fallback(self) -> tuple[np.ndarray, np.ndarray, str]:
         images, labels = load_fashion_mnist_sample(self.train)

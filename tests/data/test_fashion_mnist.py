@@ -238,6 +238,15 @@ def test_sample_is_balanced(train):
     assert len(np.unique(images.reshape(n, -1), axis=0)) > 0.99 * n
 
 
+def test_sample_on_request_looks_for_no_files(tmp_path, isolated, capfd):
+    make_files(tmp_path, 1)
+    for train, count in ((True, 5000), (False, 1000)):
+        data = FashionMNIST(tmp_path, train, T.ToTensor(), sample=True)
+        np.testing.assert_array_equal(data.data, load_fashion_mnist_sample(train)[0])
+        assert len(data) == count and Path(data.source) == module._SAMPLE_FOLDER
+    assert isolated == [] and capfd.readouterr() == ("", "")
+
+
 def test_sample_is_small_and_comes_with_its_licence():
     folder = module._SAMPLE_FOLDER
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 3_000_000

@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 _WHAT_TO_DO = "Delete the file and let numbanet download it again, or put an intact copy in its place"
 # Deflate cannot shrink by more than this factor, so a header that claims more is wrong: no need to allocate for it.
 _MAX_DEFLATE = 1032
+_CHUNK = 1 << 20
 
 
 def _bad(path: Path, problem: str, advice: str = _WHAT_TO_DO) -> ValueError:
@@ -30,6 +31,7 @@ def _bad(path: Path, problem: str, advice: str = _WHAT_TO_DO) -> ValueError:
 def read_idx(
     path: str | os.PathLike[str],
     *,
+    file: BinaryIO | None = None,
     dtype: Any = None,
     ndim: int | None = None,
     item_shape: Sequence[int] | None = None,
@@ -38,6 +40,7 @@ def read_idx(
 
     Args:
         path: The file.
+        file: The open file to read, if that is part of an archive; ``path`` then names it in errors.
         dtype: The dtype it must hold; None: any.
         ndim: The number of dimensions it must have; None: any.
         item_shape: The sizes it must have after the first; None: any.
@@ -50,41 +53,56 @@ def read_idx(
         ValueError: the file is truncated, too long, corrupt, or holds something else than asked for; the message names
             the file, what is wrong with it, what was expected, and what to do.
     """
+    path = Path(path)
+    if file is not None:
+        return _read(path, file, dtype, ndim, item_shape)
+    with open(path, "rb") as opened:
+        return _read(path, opened, dtype, ndim, item_shape)
+
+
+def _read(path: Path, file: BinaryIO, dtype: Any, ndim: int | None, item_shape: Sequence[int] | None) -> np.ndarray:
     import gzip
     import zlib
 
-    path = Path(path)
-    with open(path, "rb") as file:
-        start = file.read(16)
-        file.seek(0)
-        stored = os.fstat(file.fileno()).st_size
-        compressed = start[:2] == b"\x1f\x8b"
-        if not compressed:
-            _refuse_other_formats(path, start)
-        source: Any = gzip.GzipFile(fileobj=file) if compressed else file
-        limit = stored * _MAX_DEFLATE + 1024 if compressed else stored
-        try:
-            shape, kind = _read_header(path, source, dtype, ndim, item_shape)
-            expected = int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize
-            if expected > limit:
-                raise _bad(
-                    path,
-                    f"truncated: the header announces shape {shape}, that is {expected} bytes of values, which a file "
-                    f"of {stored} bytes cannot hold",
-                )
-            # One byte more than expected shows a file that is too long, and makes gzip check its checksum.
-            values = source.read(expected + 1)
-        except EOFError:
-            raise _bad(path, "truncated: the gzip stream ends early") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise _bad(path, f"corrupt gzip data ({error})") from None
-    if len(values) < expected:
-        raise _bad(path, f"truncated: shape {shape} needs {expected} bytes of values, the file has {len(values)}")
-    if len(values) > expected:
+    start = file.read(16)
+    stored = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    compressed = start[:2] == b"\x1f\x8b"
+    if not compressed:
+        _refuse_other_formats(path, start)
+    source: Any = gzip.GzipFile(fileobj=file) if compressed else file
+    limit = stored * _MAX_DEFLATE + 1024 if compressed else stored
+    try:
+        shape, kind = _read_header(path, source, dtype, ndim, item_shape)
+        expected = int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize
+        if expected > limit:
+            raise _bad(
+                path,
+                f"truncated: the header announces shape {shape}, that is {expected} bytes of values, which a file "
+                f"of {stored} bytes cannot hold",
+            )
+        values = np.empty(expected, np.uint8)
+        got = _fill(values, source)
+        # Reading on shows a file that is too long, and makes gzip check its checksum.
+        more = got == expected and source.read(1)
+    except EOFError:
+        raise _bad(path, "truncated: the gzip stream ends early") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _bad(path, f"corrupt gzip data ({error})") from None
+    if got < expected:
+        raise _bad(path, f"truncated: shape {shape} needs {expected} bytes of values, the file has {got}")
+    if more:
         raise _bad(path, f"size mismatch: shape {shape} needs {expected} bytes of values, the file has more")
-    array = np.frombuffer(values, kind).reshape(shape)
-    # A copy, as an array over bytes is read-only; it is in native order too.
-    return array.astype(array.dtype.newbyteorder("="))
+    array = values.view(kind).reshape(shape)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _fill(values: np.ndarray, source: Any) -> int:
+    """Read into the array until it is full or the source ends; returns the number of bytes read."""
+    view, got = values.data, 0
+    while got < len(view) and (count := source.readinto(view[got : got + _CHUNK])):
+        got += count
+    return got
 
 
 def _refuse_other_formats(path: Path, start: bytes) -> None:
@@ -139,18 +157,20 @@ def _likely(dims: int) -> str:
     return {1: "a file of labels", 3: "a file of images"}.get(dims, "neither labels nor images")
 
 
-def read_idx_images(path: str | os.PathLike[str], item_shape: Sequence[int] | None = None) -> np.ndarray:
-    """Read an IDX file of images: uint8 (N, H, W). Errors as :func:`read_idx`."""
-    return read_idx(path, dtype=np.uint8, ndim=3, item_shape=item_shape)
+def read_idx_images(
+    path: str | os.PathLike[str], item_shape: Sequence[int] | None = None, file: BinaryIO | None = None
+) -> np.ndarray:
+    """Read an IDX file of images: uint8 (N, H, W). Arguments and errors as :func:`read_idx`."""
+    return read_idx(path, file=file, dtype=np.uint8, ndim=3, item_shape=item_shape)
 
 
-def read_idx_labels(path: str | os.PathLike[str], classes: int = 10) -> np.ndarray:
-    """Read an IDX file of labels 0 ... classes - 1 stored as uint8: int64 (N,).
+def read_idx_labels(path: str | os.PathLike[str], classes: int = 10, file: BinaryIO | None = None) -> np.ndarray:
+    """Read an IDX file of labels 0 ... classes - 1 stored as uint8: int64 (N,). Arguments as :func:`read_idx`.
 
     Raises:
         ValueError: as :func:`read_idx`, and for a label out of range.
     """
-    labels = read_idx(path, dtype=np.uint8, ndim=1)
+    labels = read_idx(path, file=file, dtype=np.uint8, ndim=1)
     if labels.size and int(labels.max()) >= classes:
         at = int(np.argmax(labels >= classes))
         raise _bad(Path(path), f"label {int(labels[at])} at position {at} is out of range, expected 0 to {classes - 1}")

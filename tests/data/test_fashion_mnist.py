@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from numbanet.data import MNIST, DataLoader, FashionMNIST, load_data_fashion_mnist, load_fashion_mnist_sample
+from numbanet.data import MNIST, DataLoader, FashionMNIST, load_data_fashion_mnist, load_fashion_mnist_sample, mnist
 from numbanet.data import download as download_module
 from numbanet.data import fashion_mnist as module
 from numbanet.data import transforms as T
@@ -27,21 +27,9 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def isolated(monkeypatch, tmp_path):
-    """No test sees the real cache, the real environment, Debian's package or the network."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("NUMBANET_DATA", raising=False)
+def no_package(isolated, monkeypatch):
+    """Debian's package is not seen either."""
     monkeypatch.setattr(FashionMNIST, "_system_folders", ())
-    monkeypatch.setattr(module, "_unreachable", {})
-    monkeypatch.setattr(module, "_said", set())
-    tries: list[str] = []
-
-    def no_network(url, *_):
-        tries.append(url)
-        raise OSError("no network")
-
-    monkeypatch.setattr(download_module, "_download_from", no_network)
-    return tries
 
 
 def make_files(folder: Path, mark: int, count: int = 6, compress: bool = True) -> dict[str, bytes]:
@@ -250,6 +238,15 @@ def test_sample_is_balanced(train):
     assert len(np.unique(images.reshape(n, -1), axis=0)) > 0.99 * n
 
 
+def test_sample_on_request_looks_for_no_files(tmp_path, isolated, capfd):
+    make_files(tmp_path, 1)
+    for train, count in ((True, 5000), (False, 1000)):
+        data = FashionMNIST(tmp_path, train, T.ToTensor(), sample=True)
+        np.testing.assert_array_equal(data.data, load_fashion_mnist_sample(train)[0])
+        assert len(data) == count and Path(data.source) == module._SAMPLE_FOLDER
+    assert isolated == [] and capfd.readouterr() == ("", "")
+
+
 def test_sample_is_small_and_comes_with_its_licence():
     folder = module._SAMPLE_FOLDER
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 3_000_000
@@ -274,7 +271,7 @@ def test_full_dataset_from_debian(monkeypatch):
     monkeypatch.setattr(FashionMNIST, "_system_folders", (str(DEBIAN),))
     test = FashionMNIST(train=False, download=False)
     assert len(test) == 10_000
-    assert "".join(map(str, test.targets[:10])) == module._FIRST_LABELS[False]["FashionMNIST"]
+    assert "".join(map(str, test.targets[:10])) == mnist._FIRST_LABELS[False]["FashionMNIST"]
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")

@@ -34,7 +34,7 @@ from numbanet.data import (
     sample_generator,
 )
 from numbanet.data import transforms as T
-from numbanet.data.fashion_mnist import _ImageDataset
+from numbanet.data.image_dataset import ArrayImages
 from numbanet.tensor import Tensor, from_numpy
 
 torch_data = pytest.importorskip("torch.utils.data", reason="PyTorch is the second opinion here")
@@ -65,7 +65,7 @@ class Squares(Dataset):
         return np.float32(index * index), index
 
 
-class Images(_ImageDataset):
+class Images(ArrayImages):
     """An in-memory image dataset with the fast path of the real ones."""
 
     def __init__(self, transform=None, size: int = 37, target_transform=None) -> None:
@@ -81,15 +81,6 @@ def batches(loader) -> list[list]:
 
 def loader_threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("numbanet-loader")]
-
-
-@pytest.fixture(autouse=True)
-def no_threads_left():
-    assert loader_threads() == []
-    yield
-    if loader_threads():
-        gc.collect()  # a traceback that pytest or the test kept may hold an iterator
-    assert loader_threads() == []
 
 
 # ---- lengths, order, PyTorch's semantics ----

@@ -193,6 +193,7 @@ class ResNet(nn.Module):
                 f"got layers={layers}, replace_stride_with_dilation={replace_stride_with_dilation}"
             )
         norm = norm_layer or nn.BatchNorm2d
+        shared = (groups, width_per_group)
         self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = norm(64)
         self.relu = nn.ReLU()
@@ -208,13 +209,9 @@ class ResNet(nn.Module):
             if stride != 1 or inplanes != outplanes:
                 downsample = nn.Sequential(conv1x1(inplanes, outplanes, stride), norm(outplanes))
             # The first block's input still has the spacing of the stage before.
-            blocks = [
-                block(inplanes, planes, stride, downsample, groups, width_per_group, before, norm_layer, attention)
-            ]
+            blocks = [block(inplanes, planes, stride, downsample, *shared, before, norm_layer, attention)]
             for _ in range(1, count):
-                blocks.append(
-                    block(outplanes, planes, 1, None, groups, width_per_group, dilation, norm_layer, attention)
-                )
+                blocks.append(block(outplanes, planes, 1, None, *shared, dilation, norm_layer, attention))
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
             inplanes = outplanes
 

@@ -364,3 +364,19 @@ def test_parameter():
     assert not nn.Parameter(numbanet.tensor([1]), requires_grad=False).requires_grad
     assert tuple(nn.Parameter().shape) == (0,)
     assert type(p * 2) is numbanet.Tensor and type(p.detach()) is numbanet.Tensor
+
+
+def test_registering_asks_for_no_error_message(monkeypatch):
+    """hasattr would: __getattr__ looks for names that come close on every miss, most of a deep network's making."""
+
+    def asked(self, name):
+        raise AssertionError(f"asked for {name}")
+
+    monkeypatch.setattr(nn.Module, "_no_such_attribute", asked)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    with pytest.raises(KeyError, match="attribute 'forward' already exists"):
+        net.register_buffer("forward", None)
+    with pytest.raises(KeyError, match="attribute 'training' already exists"):
+        net.register_parameter("training", None)
+    with pytest.raises(KeyError, match="attribute '0' already exists"):
+        net.register_buffer("0", None)

@@ -34,6 +34,15 @@ def bare(name: str, **options: Any) -> Any:
         return models.build(name, **options)
 
 
+def filled(name: str, **options: Any) -> Any:
+    """The network ``name`` with all weights 0.01: for looking at shapes, where any finite numbers do."""
+    net = bare(name, **options)
+    with numbanet.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(0.01)
+    return net
+
+
 def count(net: Any) -> int:
     """The number of learnt parameters."""
     return sum(p.numel() for p in net.parameters())

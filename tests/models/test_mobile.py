@@ -8,7 +8,7 @@ import pytest
 
 from numbanet import models, nn, no_grad
 from numbanet.models import convnext, efficientnet, mobilenetv2, mobilenetv3, shufflenetv2
-from tests.models.checks import bare, check_keys, check_learns, count, images, output_shape
+from tests.models.checks import bare, check_keys, check_learns, count, filled, images, output_shape
 
 # (name, options, parameters): the numbers are torchvision's; those of MobileNet V1 are Keras's trainable ones.
 PARAMETERS = [
@@ -122,7 +122,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes_after_each_stage(name):
-    net = models.build(name, num_classes=7)
+    net = filled(name, num_classes=7)
     seen = {}
     modules = dict(net.named_modules())
     for path in SHAPES[name]:
@@ -140,11 +140,7 @@ def test_shapes_after_each_stage(name):
      "efficientnet_b1"],
 )  # fmt: skip
 def test_other_widths_and_depths(name):
-    net = bare(name, num_classes=7, in_channels=1)
-    with no_grad():
-        for parameter in net.parameters():
-            parameter.fill_(0.1)
-    assert output_shape(net, (2, 1, 33, 40)) == (2, 7)
+    assert output_shape(filled(name, num_classes=7, in_channels=1), (2, 1, 33, 40)) == (2, 7)
 
 
 def macs(net, size, linear=True):

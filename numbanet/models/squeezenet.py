@@ -19,6 +19,9 @@ from numbanet.functional import cat
 from numbanet.models.registry import register
 from numbanet.tensor import Tensor
 
+# (channels squeezed to, channels of each of the two expansions) of modules 2 to 9.
+_FIRES = [(16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256)]
+
 
 class Fire(nn.Module):
     """Squeeze by 1 x 1, expand by 1 x 1 and by 3 x 3 side by side.
@@ -71,9 +74,7 @@ class SqueezeNet(nn.Module):
         else:
             raise ValueError(f"SqueezeNet: version must be '1_0' or '1_1', got {version!r}")
         layers: list[nn.Module] = [stem, nn.ReLU(inplace=True)]
-        for position, (squeeze, expand) in enumerate(
-            zip((16, 16, 32, 32, 48, 48, 64, 64), (64, 64, 128, 128, 192, 192, 256, 256))
-        ):
+        for position, (squeeze, expand) in enumerate(_FIRES):
             if position in pools:
                 layers.append(nn.MaxPool2d(3, stride=2, ceil_mode=True))
             layers.append(Fire(wide, squeeze, expand, expand))

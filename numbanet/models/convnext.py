@@ -1,12 +1,14 @@
 """ConvNeXt: a ResNet brought up to date with what vision transformers had taught.
 
-New in it: no single part, but a walk from ResNet-50 to a pure convolutional network that keeps up with Swin transformers. The
-stem cuts the image into patches of 4 x 4; a block is a depthwise 7 x 7 convolution, one layer normalization, and a widening to
-four times the channels and back with one GELU between; images shrink in layers of their own; each branch begins almost closed,
-multiplied by a learnt 1e-6 per channel ("layer scale"), and is dropped for random samples ("stochastic depth").
+New in it: no single part, but a walk from ResNet-50 to a pure convolutional network that keeps up with Swin
+transformers. The stem cuts the image into patches of 4 x 4; a block is a depthwise 7 x 7 convolution, one layer
+normalization, and a widening to four times the channels and back with one GELU between; images shrink in layers of
+their own; each branch begins almost closed, multiplied by a learnt 1e-6 per channel ("layer scale"), and is dropped
+for random samples ("stochastic depth").
 
 Reference:
-    Z. Liu, H. Mao, C.-Y. Wu, C. Feichtenhofer, T. Darrell, S. Xie, "A ConvNet for the 2020s" (2022), section 2 and table 9.
+    Z. Liu, H. Mao, C.-Y. Wu, C. Feichtenhofer, T. Darrell, S. Xie, "A ConvNet for the 2020s" (2022), section 2 and
+    table 9.
 """
 
 from __future__ import annotations

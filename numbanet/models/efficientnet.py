@@ -1,11 +1,12 @@
 """EfficientNet: depth, width and resolution scaled together.
 
-New in it: networks used to be made larger in one direction, deeper or wider or with larger images; here all three grow by fixed
-powers, 1.2, 1.1 and 1.15 to the power of phi, so that the work doubles with phi. What is scaled, B0, was found by MnasNet's
-search: MobileNet V2's blocks with swish and with squeeze and excitation.
+New in it: networks used to be made larger in one direction, deeper or wider or with larger images; here all three
+grow by fixed powers, 1.2, 1.1 and 1.15 to the power of phi, so that the work doubles with phi. What is scaled, B0,
+was found by MnasNet's search: MobileNet V2's blocks with swish and with squeeze and excitation.
 
 Reference:
-    M. Tan, Q. Le, "EfficientNet: rethinking model scaling for convolutional neural networks" (2019), sections 3 and 4, table 1.
+    M. Tan, Q. Le, "EfficientNet: rethinking model scaling for convolutional neural networks" (2019), sections 3 and 4,
+    table 1.
     Stochastic depth: G. Huang et al., "Deep networks with stochastic depth" (2016).
 """
 

@@ -1,12 +1,12 @@
 """MnasNet: a mobile network found by a search that timed its candidates on a telephone.
 
-New in it: the search's reward joins accuracy with latency measured on the device, not estimated from multiply-adds; and its
-space is factorized, so that each stage finds a kernel, an expansion and a number of blocks of its own, where searches before
-repeated one cell. This is variant B1, without squeeze and excitation.
+New in it: the search's reward joins accuracy with latency measured on the device, not estimated from multiply-adds;
+and its space is factorized, so that each stage finds a kernel, an expansion and a number of blocks of its own, where
+searches before repeated one cell. This is variant B1, without squeeze and excitation.
 
 Reference:
-    M. Tan, B. Chen, R. Pang, V. Vasudevan, M. Sandler, A. Howard, Q. Le, "MnasNet: platform-aware neural architecture search for
-    mobile" (2019), section 4 and figure 7.
+    M. Tan, B. Chen, R. Pang, V. Vasudevan, M. Sandler, A. Howard, Q. Le, "MnasNet: platform-aware neural architecture
+    search for mobile" (2019), section 4 and figure 7.
 """
 
 from __future__ import annotations

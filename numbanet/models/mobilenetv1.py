@@ -1,12 +1,12 @@
 """MobileNet: a network of depthwise separable convolutions.
 
-New in it: every convolution but the first is made in two steps, a 3 x 3 kernel for each channel by itself, then a 1 x 1
-convolution across channels, an eighth to a ninth of the work; and two numbers trade accuracy for work. The width multiplier
-thins all layers; the resolution multiplier is the size of the images.
+New in it: every convolution but the first is made in two steps, a 3 x 3 kernel for each channel by itself, then a 1 x
+1 convolution across channels, an eighth to a ninth of the work; and two numbers trade accuracy for work. The width
+multiplier thins all layers; the resolution multiplier is the size of the images.
 
 Reference:
-    A. Howard, M. Zhu, B. Chen, D. Kalenichenko, W. Wang, T. Weyand, M. Andreetto, H. Adam, "MobileNets: efficient convolutional
-    neural networks for mobile vision applications" (2017), section 3 and table 1.
+    A. Howard, M. Zhu, B. Chen, D. Kalenichenko, W. Wang, T. Weyand, M. Andreetto, H. Adam, "MobileNets: efficient
+    convolutional neural networks for mobile vision applications" (2017), section 3 and table 1.
 """
 
 from __future__ import annotations

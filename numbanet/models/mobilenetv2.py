@@ -1,12 +1,12 @@
 """MobileNet V2: inverted residuals with linear bottlenecks.
 
-New in it: the residual block turned inside out. ResNet's bottleneck is narrow between wide ends; here the ends, which the shortcut
-joins, are narrow, and the depthwise convolution works in between on six times as many channels. Nothing follows the last
-1 x 1 convolution but batch normalization: a ReLU would destroy what few channels hold.
+New in it: the residual block turned inside out. ResNet's bottleneck is narrow between wide ends; here the ends, which
+the shortcut joins, are narrow, and the depthwise convolution works in between on six times as many channels. Nothing
+follows the last 1 x 1 convolution but batch normalization: a ReLU would destroy what few channels hold.
 
 Reference:
-    M. Sandler, A. Howard, M. Zhu, A. Zhmoginov, L.-C. Chen, "MobileNetV2: inverted residuals and linear bottlenecks" (2018),
-    sections 3 and 4, table 2.
+    M. Sandler, A. Howard, M. Zhu, A. Zhmoginov, L.-C. Chen, "MobileNetV2: inverted residuals and linear bottlenecks"
+    (2018), sections 3 and 4, table 2.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """MobileNet V3: MobileNet V2's blocks, chosen by a search and with attention to channels.
 
-New in it: an architecture search chose kernel, width and attention of each block; squeeze and excitation stands inside
-the wide part of a block; swish is made of cheap pieces, x relu6(x + 3) / 6 ("hard swish"), and used where maps are small; and the
-last stage is cut short, its wide 1 x 1 convolution working behind the average, on one pixel.
+New in it: an architecture search chose kernel, width and attention of each block; squeeze and excitation stands
+inside the wide part of a block; swish is made of cheap pieces, x relu6(x + 3) / 6 ("hard swish"), and used where maps
+are small; and the last stage is cut short, its wide 1 x 1 convolution working behind the average, on one pixel.
 
 Reference:
-    A. Howard, M. Sandler, G. Chu, L.-C. Chen, B. Chen, M. Tan, W. Wang, Y. Zhu, R. Pang, V. Vasudevan, Q. Le, H. Adam, "Searching
-    for MobileNetV3" (2019), section 5, tables 1 and 2.
+    A. Howard, M. Sandler, G. Chu, L.-C. Chen, B. Chen, M. Tan, W. Wang, Y. Zhu, R. Pang, V. Vasudevan, Q. Le, H. Adam,
+    "Searching for MobileNetV3" (2019), section 5, tables 1 and 2.
 """
 
 from __future__ import annotations

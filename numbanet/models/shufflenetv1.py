@@ -1,12 +1,13 @@
 """ShuffleNet: grouped 1 x 1 convolutions, and channels dealt out anew between them.
 
-New in it: with depthwise convolutions, most of the work is in the 1 x 1 convolutions, and groups divide it. But a channel would
-then see its own group for ever; so the channels are shuffled after the first 1 x 1 convolution, each group of the next taking some
-from every group before. More groups pay for more channels: the table keeps the work at 140 million multiply-adds.
+New in it: with depthwise convolutions, most of the work is in the 1 x 1 convolutions, and groups divide it. But a
+channel would then see its own group for ever; so the channels are shuffled after the first 1 x 1 convolution, each
+group of the next taking some from every group before. More groups pay for more channels: the table keeps the work at
+140 million multiply-adds.
 
 Reference:
-    X. Zhang, X. Zhou, M. Lin, J. Sun, "ShuffleNet: an extremely efficient convolutional neural network for mobile devices" (2017),
-    section 3 and table 1.
+    X. Zhang, X. Zhou, M. Lin, J. Sun, "ShuffleNet: an extremely efficient convolutional neural network for mobile
+    devices" (2017), section 3 and table 1.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """ShuffleNet V2: a network designed by the stopwatch.
 
-New in it: four guidelines found by measuring instead of counting multiply-adds, and a unit that follows them. Convolutions with
-as many inputs as outputs read and write least memory; many groups cost memory too; small pieces side by side keep a
-processor waiting; elementwise steps are not free. So half of the channels pass a unit untouched, the other half goes through plain
-1 x 1 and depthwise convolutions of equal width, the halves are joined without a sum, and the shuffle mixes them.
+New in it: four guidelines found by measuring instead of counting multiply-adds, and a unit that follows them.
+Convolutions with as many inputs as outputs read and write least memory; many groups cost memory too; small pieces
+side by side keep a processor waiting; elementwise steps are not free. So half of the channels pass a unit untouched,
+the other half goes through plain 1 x 1 and depthwise convolutions of equal width, the halves are joined without a
+sum, and the shuffle mixes them.
 
 Reference:
-    N. Ma, X. Zhang, H.-T. Zheng, J. Sun, "ShuffleNet V2: practical guidelines for efficient CNN architecture design" (2018),
-    section 3 and table 5.
+    N. Ma, X. Zhang, H.-T. Zheng, J. Sun, "ShuffleNet V2: practical guidelines for efficient CNN architecture design"
+    (2018), section 3 and table 5.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """SqueezeNet: AlexNet's accuracy from a fiftieth of its weights.
 
-New in it: the Fire module. A 1 x 1 convolution squeezes the channels, so that the 3 x 3 kernels which follow have few inputs;
-and only half of what follows is 3 x 3, the rest is 1 x 1. Images are made smaller late, which costs time but no weights, and
-the last convolution has a channel for each class, averaged over the image: there is no linear layer. Version 1.1, from the
-authors' repository, shrinks images earlier and needs 2.4 times less work than 1.0.
+New in it: the Fire module. A 1 x 1 convolution squeezes the channels, so that the 3 x 3 kernels which follow have few
+inputs; and only half of what follows is 3 x 3, the rest is 1 x 1. Images are made smaller late, which costs time but
+no weights, and the last convolution has a channel for each class, averaged over the image: there is no linear layer.
+Version 1.1, from the authors' repository, shrinks images earlier and needs 2.4 times less work than 1.0.
 
 Reference:
-    F. Iandola, S. Han, M. Moskewicz, K. Ashraf, W. Dally, K. Keutzer, "SqueezeNet: AlexNet-level accuracy with 50x fewer
-    parameters and <0.5MB model size" (2016), section 3 and table 1.
+    F. Iandola, S. Han, M. Moskewicz, K. Ashraf, W. Dally, K. Keutzer, "SqueezeNet: AlexNet-level accuracy with 50x
+    fewer parameters and <0.5MB model size" (2016), section 3 and table 1.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ def public_schedulers() -> list[str]:
 
 def public_initialisers() -> list[str]:
     own = [n for n, v in vars(nn.init).items() if inspect.isfunction(v) and v.__module__ == nn.init.__name__]
-    return sorted(n for n in own if not n.startswith("_"))
+    return sorted(n for n in own if not n.startswith("_") and n != "skipped")  # a context, not an initialiser
 
 
 def all_kernels() -> dict[str, Kernel]:

@@ -86,8 +86,16 @@ class _BatchNorm(Module):
             mean = var = None
         y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
         if counts:  # a call that was refused does not count
-            self.num_batches_tracked.add_(1)
+            self._count_batch()
         return y
+
+    def _count_batch(self) -> None:
+        counter = self.num_batches_tracked
+        if counter.is_cuda:
+            counter.add_(1)
+        else:  # a launch for one number would take as long as a small layer's whole forward pass
+            counter._array[...] += 1
+            counter._count_change()
 
     def extra_repr(self) -> str:
         return (

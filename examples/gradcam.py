@@ -15,26 +15,29 @@ from numbanet import inspect, nn, optim, train
 from numbanet.data import DataLoader, FashionMNIST, TensorDataset, load_fashion_mnist_sample, transforms
 
 
-def network():
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            *self.block(1, 16), *self.block(16, 16), nn.MaxPool2d(2),
+            *self.block(16, 32), *self.block(32, 32), nn.MaxPool2d(2),
+            *self.block(32, 64), *self.block(64, 64),
+        )  # fmt: skip
+        self.classifier = nn.Linear(64, 10)
+
+    @staticmethod
     def block(inputs, outputs):
-        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
+        return nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
 
-    return nn.Sequential(
-        block(1, 16), block(16, 16), nn.MaxPool2d(2),
-        block(16, 32), block(32, 32), nn.MaxPool2d(2),
-        block(32, 64), block(64, 64),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
-    )  # fmt: skip
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
 
 
-LAST = "7"  # the block before the pooling: 64 maps of 7 x 7
-
-
-def data(full, train):
+def data(full, train, count=None):
     if full:
         return FashionMNIST(train=train, transform=transforms.ToTensor())
     images, labels = load_fashion_mnist_sample(train)
-    return TensorDataset(numbanet.tensor(images[:, None] / np.float32(255)), numbanet.tensor(labels))
+    return TensorDataset(numbanet.tensor(images[:count, None] / np.float32(255)), numbanet.tensor(labels[:count]))
 
 
 def first_of_each_class(dataset, wanted):
@@ -50,6 +53,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--images", type=int, default=5000, help="training images of the sample")
     parser.add_argument("--full", action="store_true", help="train on all images of Fashion-MNIST")
     parser.add_argument("--output", default="runs/gradcam", help="folder for the pictures")
     parser.add_argument("--device", default="cpu")
@@ -58,27 +62,27 @@ if __name__ == "__main__":
     out.mkdir(parents=True, exist_ok=True)
 
     numbanet.manual_seed(0)
-    net = network().to(args.device)
+    net = Net().to(args.device)
     test_set = data(args.full, train=False)
     optimizer = optim.Adam(net.parameters(), lr=0.003)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
     trainer = train.Trainer(net, optimizer, scheduler=schedule, device=args.device)
     history = trainer.fit(
-        DataLoader(data(args.full, train=True), args.batch_size, shuffle=True),
+        DataLoader(data(args.full, True, args.images), args.batch_size, shuffle=True),
         DataLoader(test_set, 250),
         epochs=args.epochs,
     )
     print(history.summary())
     history.plot(out / "curves.png")
 
-    # A coat, sandal, sneaker, bag and ankle boot, and where the last block finds what speaks for them.
+    # A coat, sandal, sneaker, bag and ankle boot, and where the last feature maps find what speaks for them.
     names = FashionMNIST.classes
     images = first_of_each_class(test_set, (4, 5, 7, 8, 9)).to(args.device)
-    inspect.plot_grad_cam(net, images, LAST, out / "grad_cam.png", classes=names)
+    inspect.plot_grad_cam(net, images, "features", out / "grad_cam.png", classes=names)
     inspect.plot_occlusion(net, images, out / "occlusion.png", classes=names, size=7, stride=2)
     inspect.plot_saliency(net, images, out / "saliency.png", classes=names)
     inspect.plot_filters(net, path=out / "filters.png")
-    inspect.plot_feature_maps(net, images[4], LAST, out / "feature_maps.png")
+    inspect.plot_feature_maps(net, images[4], "features", out / "feature_maps.png")
 
     # What it takes for what.
     batches = [(x, net.eval()(x.to(args.device)).detach().cpu(), y) for x, y in DataLoader(test_set, 250)]

@@ -334,11 +334,25 @@ def test_predict_names_classes(trained, tmp_path, capsys):
     assert "not an image file" in capsys.readouterr().err
 
 
-def test_summary(capsys):
+def test_summary(capsys, tmp_path):
     assert run("summary", "lenet", "--batch-size", "4") == 0
     said = capsys.readouterr().out
     assert "(4, 6, 28, 28)" in said
     assert "61,706" in said
+    assert "forward ms" not in said
+    graph = tmp_path / "lenet.svg"
+    assert run("summary", "lenet", "--timing", "--input", "1,28,28", "--depth", "1", "--graph", str(graph)) == 0
+    assert "forward ms" in capsys.readouterr().out
+    assert graph.read_text(encoding="utf-8").startswith("<svg ")
+
+
+def test_summary_refuses(capsys, tmp_path):
+    assert run("summary", "lenet", "--input", "28,28") == 2
+    assert "expected channels, height and width such as 1,224,224, got '28,28'" in capsys.readouterr().err
+    assert run("summary", "lenet", "--graph", str(tmp_path / "lenet.png")) == 2
+    assert "expected a file ending in .svg" in capsys.readouterr().err
+    assert run("summary", "lenet", "--input", "1,32,32") == 1
+    assert "fails in Linear '7'" in capsys.readouterr().err
 
 
 def test_warmup(capsys):

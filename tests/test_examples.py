@@ -79,6 +79,25 @@ def test_depthwise_separable():
     assert re.search(r"separable: 12 % of the parameters, 13 % of the MACs, \d+ % of the time", out)
 
 
+def test_receptive_field(tmp_path):
+    out = run("receptive_field.py", "--output", str(tmp_path))
+    assert "Sequential   field 7, 6,960 parameters" in out
+    assert "Conv2d       field 7, 12,560 parameters" in out
+    assert "dilation 1, 2, 4, 8  field 31, stride 1, padding 15" in out
+    assert "gradient outside the computed field: 0\n" in out
+    assert float(re.search(r"middle quarter of it: ([\d.]+)", out).group(1)) > 0.5
+    assert {path.name for path in tmp_path.iterdir()} == {"receptive_field.png", "net.svg"}
+
+
+def test_gradcam(tmp_path):
+    out = run("gradcam.py", "--epochs", "1", "--images", "300", "--output", str(tmp_path))
+    assert re.search(r"^loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{3}$", out, re.MULTILINE)
+    assert {path.stem for path in tmp_path.iterdir()} == {
+        *("curves", "grad_cam", "occlusion", "saliency", "filters", "feature_maps"),
+        *("confusion", "classes", "misclassified"),
+    }
+
+
 def test_every_example_has_a_test():
     source = Path(__file__).read_text(encoding="utf-8")
     assert not [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in source]

@@ -317,6 +317,8 @@ def _draw(found: Graph) -> str:
         sizes[number] = (max(width, 34.0), 10 + sum(size + 3 for _, size, _ in lines))
     gaps = _gaps(found)
     placed = lay_out(sizes, list(found.lines), gaps, margin=24.0)
+    for (tail, _), shape in found.lines.items():  # a shape beside the last box to the right needs its room
+        placed.width = max(placed.width, placed.x[tail] + _width(shape, _SMALL) + 20)
     text = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{placed.width:.0f}" height="{placed.height:.0f}" '
         f'viewBox="0 0 {placed.width:.0f} {placed.height:.0f}" {_FONT}>',

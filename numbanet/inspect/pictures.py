@@ -242,7 +242,7 @@ def plot_grad_cam(
     found = [grad_cam(net, x, layer, target) for x in _each("plot_grad_cam", images)]
     name = layer_name("plot_grad_cam", net, layer)
     maps = [one / (one.max() or 1.0) for one in found]
-    title = f"Grad-CAM at {name or 'the output'}, {found[0].shape[0]} x {found[0].shape[1]} values"
+    title = f"Grad-CAM at layer {_called(net, name)}, {found[0].shape[0]} x {found[0].shape[1]} values"
     label = "evidence, relative to\nits largest"
     cover = tuple(images.shape)[-2:]
     return _over_images(title, net, images, target, classes, maps, cover, "inferno", label, path)

@@ -38,6 +38,7 @@ class Row:
 
     Attributes:
         name: the layer's dotted name; for an operation that of the module that did it.
+        label: what the table calls it: its name within the module above it, and its kind.
         kind: the layer's class, or the operation ("add").
         depth: how many modules it is inside of.
         operation: whether it is an operation rather than a layer.
@@ -56,6 +57,7 @@ class Row:
     """
 
     name: str
+    label: str
     kind: str
     depth: int
     operation: bool
@@ -74,12 +76,6 @@ class Row:
     def flops(self) -> int:
         """Floating-point operations, two for every multiply-add."""
         return 2 * self.macs
-
-    @property
-    def label(self) -> str:
-        """What the table calls it."""
-        local = self.name.rpartition(".")[2]
-        return (self.kind if self.operation or not local else f"{local}: {self.kind}") + " (again)" * self.again
 
 
 @dataclass(frozen=True)
@@ -272,6 +268,7 @@ def _rows(traced: Trace, counts: dict[Module, int]) -> list[Row]:
             rows.append(
                 Row(
                     name=part.name,
+                    label=part.label,
                     kind=type(part.module).__name__,
                     depth=part.depth,
                     operation=False,
@@ -290,6 +287,7 @@ def _rows(traced: Trace, counts: dict[Module, int]) -> list[Row]:
             rows.append(
                 Row(
                     name=call.name,
+                    label=operation_name(part),
                     kind=operation_name(part),
                     depth=call.depth + 1,
                     operation=True,

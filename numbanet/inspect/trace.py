@@ -51,6 +51,13 @@ class Call:
     bytes: int = 0
     seconds: float = 0.0
 
+    @property
+    def label(self) -> str:
+        """Its name within the module that called it, and its class."""
+        above = self.parent.name + "." if self.parent is not None and self.parent.name else ""
+        name, kind = self.name.removeprefix(above), type(self.module).__name__
+        return (f"{name}: {kind}" if name else kind) + " (again)" * self.again
+
     def calls(self) -> list[Call]:
         """The calls directly inside of it."""
         return [part for part in self.body if isinstance(part, Call)]

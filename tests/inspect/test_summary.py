@@ -11,6 +11,7 @@ import pytest
 
 import numbanet
 from numbanet import models, nn
+from numbanet.devices import cuda_is_available
 from numbanet.functional import cat
 from numbanet.inspect import profile, summary
 from numbanet.kernels import conv2d as kernels
@@ -166,6 +167,31 @@ def test_a_weight_that_is_used_without_calling_its_layer_counts_with_the_caller(
     found = summary(nn.Sequential(Tied(), nn.Linear(4, 2)), (1, 4))
     assert {row.label: row.parameters for row in found.rows} == {"Sequential": 0, "0: Tied": 20, "1: Linear": 10}
     assert found.idle == []
+
+
+def test_names_are_those_within_the_calling_module():
+    class Lists(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down = nn.ModuleList([nn.Linear(4, 3)])
+            self.up = nn.ModuleList([nn.Linear(3, 4)])
+
+        def forward(self, x):
+            return self.up[0](self.down[0](x))
+
+    found = summary(nn.Sequential(Lists()), (1, 4))
+    assert [row.label for row in found.rows[1:]] == ["0: Lists", "down.0: Linear", "up.0: Linear"]
+    assert [row.name for row in found.rows[1:]] == ["0", "0.down.0", "0.up.0"]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not cuda_is_available(), reason="needs a GPU or the simulator")
+def test_on_cuda():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten())
+    here, there = summary(net, (1, 1, 5, 5)), summary(net.to("cuda"), (1, 1, 5, 5))
+    assert there["0"].algorithm == "gather"
+    assert (there.macs, there.activation_bytes) == (here.macs, here.activation_bytes)
+    assert there.saved_bytes == here.saved_bytes
 
 
 def test_depth_adds_up_what_is_further_down():

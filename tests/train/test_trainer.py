@@ -298,12 +298,3 @@ def test_unknown_models_are_answered_with_close_ones():
     with pytest.raises(ValueError, match=r"models\.list\(\) gives all \d+ names"):
         models.build("zzz")
     assert {"notes.lenet", "notes.lenet_bn"} <= set(models.list())
-
-
-def test_summary_lists_layers():
-    from numbanet.inspect import summary
-
-    lines = summary(models.lenet(), (2, 1, 28, 28)).splitlines()
-    assert lines[0].split() == ["layer", "output", "shape", "parameters"]
-    assert lines[2].split() == ["0:", "Conv2d", "(2,", "6,", "28,", "28)", "156"]
-    assert lines[-1].split() == ["total", "61,706"]

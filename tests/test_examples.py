@@ -57,6 +57,21 @@ def test_lenet(tmp_path):
     assert re.search(r"epoch 1: loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{3}", out)
 
 
+def test_googlenet():
+    out = run("googlenet.py", "--images", "32", "--epochs", "1", "--batch-size", "16", "--resize", "32")
+    shapes = re.findall(r"(\w+) output shape:\s+numbanet.Size\(\[1, (.*)\]\)", out)
+    assert shapes == [
+        ("Sequential", "64, 8, 8"),
+        ("Sequential", "192, 4, 4"),
+        ("Sequential", "480, 2, 2"),
+        ("Sequential", "832, 1, 1"),
+        ("Sequential", "1024"),
+        ("Linear", "10"),
+    ]
+    assert "5,977,530 parameters" in out
+    assert re.search(r"epoch 1/1  loss \d\.\d{3}  train acc 0\.\d{3}  test acc 0\.\d{3}", out)
+
+
 def test_batch_norm_from_scratch():
     out = run("batch_norm_from_scratch.py")
     assert float(re.search(r"two gradients: (\S+)", out).group(1)) < 1e-5

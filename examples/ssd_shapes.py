@@ -1,6 +1,6 @@
 """Detection: a small SSD learns to put boxes around circles, squares and triangles that are drawn on the spot.
 
-    python examples/ssd_shapes.py [--epochs 12] [--images 800] [--full] [--out runs/ssd_shapes.png]
+    python examples/ssd_shapes.py [--epochs 10] [--images 700] [--full] [--out runs/ssd_shapes.png]
 
 Prints the mean average precision (a box counts from an IoU of 0.5 on) and draws test images with what was found.
 """
@@ -99,8 +99,8 @@ def draw(net, samples, path, count=8, threshold=0.5):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--images", type=int, default=800, help="to train on")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=700, help="to train on")
     parser.add_argument("--size", type=int, default=96, help="of the images, in pixels")
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--lr", type=float, default=0.004)

@@ -113,6 +113,55 @@ def test_gradcam(tmp_path):
     }
 
 
+def numbers(pattern: str, text: str) -> list[float]:
+    return [float(found) for found in re.findall(pattern, text)]
+
+
+def is_picture(path: Path) -> bool:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return min(picture.size) > 300 and len(picture.convert("L").getcolors(65536) or []) > 30
+
+
+def test_fcn_segmentation(tmp_path):
+    picture = tmp_path / "new" / "segmentation.png"
+    settings = ("--images", "80", "--epochs", "6", "--size", "32", "--batch-size", "10")
+    out = run("fcn_segmentation.py", *settings, "--out", str(picture))
+    for name in ("FCN", "U-Net"):
+        losses = numbers(rf"{name}, epoch \d+: loss ([\d.]+)", out)
+        assert len(losses) == 6
+        assert losses[-1] < 0.6 * losses[0]
+    # To call everything background gives a mean IoU of 0.21.
+    assert numbers(r"U-Net, epoch 6: .* mean IoU ([\d.]+)", out)[0] > 0.3
+    assert is_picture(picture)
+
+
+@pytest.mark.parametrize("loss", ["triplet", "contrastive"])
+def test_siamese_fashion(loss, tmp_path):
+    picture = tmp_path / "new" / "siamese.png"
+    settings = ("--loss", loss, "--images", "600", "--epochs", "3", "--each", "4")
+    out = run("siamese_fashion.py", *settings, "--out", str(picture))
+    losses = numbers(rf"epoch \d+: {loss} loss ([\d.]+)", out)
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    before, *after = numbers(r"five nearest ([\d.]+)", out)
+    assert after[-1] > max(before, 0.65)
+    assert is_picture(picture)
+
+
+def test_ssd_shapes(tmp_path):
+    picture = tmp_path / "new" / "ssd.png"
+    settings = ("--images", "80", "--epochs", "6", "--size", "64", "--batch-size", "8")
+    out = run("ssd_shapes.py", *settings, "--out", str(picture))
+    classes, boxes = (numbers(rf"of {what} ([\d.]+)", out) for what in ("classes", "boxes"))
+    assert len(classes) == len(boxes) == 6
+    assert classes[-1] < 0.6 * classes[0] and boxes[-1] < 0.8 * boxes[0]
+    precisions = numbers(r"mAP ([\d.]+)", out)
+    assert precisions[-1] > max(0.04, 2 * precisions[0])
+    assert is_picture(picture)
+
+
 def test_every_example_has_a_test():
     source = Path(__file__).read_text(encoding="utf-8")
     assert not [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in source]

@@ -121,7 +121,7 @@ _STAGES = {8: ("layer2", "layer3", "layer4"), 16: ("layer3", "layer4"), 32: ("la
 def fcn_resnet18(
     num_classes: int = 21, in_channels: int = 3, stride: int = 32, backbone: nn.Module | None = None
 ) -> FCN:
-    """FCN-32s (or 16s, 8s) on ResNet-18: 12,994,176 parameters, images (N, 3, H, W), scores (N, 21, H, W).
+    """FCN-32s (or 16s, 8s) on ResNet-18: 12,993,621 parameters, images (N, 3, H, W), scores (N, 21, H, W).
 
         layer1            64 x 56 x 56
         layer2           128 x 28 x 28     scores added with stride 8

@@ -229,6 +229,19 @@ def test_fcn_resnet18_takes_a_backbone_with_torchvisions_stages(stride):
     assert [s.in_channels for s in net.score] == {32: [512], 16: [256, 512], 8: [128, 256, 512]}[stride]
 
 
+@pytest.mark.parametrize("backbone", models.list("resnet18"))  # for as long as there is one
+def test_fcn_resnet18_is_resnet18_with_scores_and_enlargements(backbone):
+    """ResNet-18's 11,689,512 parameters without its last layer, a score per map, kernels of twice the strides."""
+    body = sum(p.numel() for p in models.build(backbone).parameters()) - 513 * 1000
+    for stride, channels in ((32, [512]), (16, [256, 512]), (8, [128, 256, 512])):
+        sides = [4] * (len(channels) - 1) + [2 * stride]
+        expected = body + sum(21 * (c + 1) for c in channels) + sum(21 * 21 * side**2 for side in sides)
+        with init.skipped():
+            net = models.fcn_resnet18(stride=stride)
+        assert sum(p.numel() for p in net.parameters()) == expected
+    assert body == 11_689_512 - 513_000
+
+
 def test_the_notes_fcn_is_layers_in_a_row():
     body = nn.Sequential(*list(Staged().children())[:4])
     net = models.build("fcn", num_classes=2, backbone=body)

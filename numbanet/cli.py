@@ -1,4 +1,4 @@
-"""The command ``numbanet``: train, evaluate, predict, summary, warmup, doctor.
+"""The command ``numbanet``: train, evaluate, predict, models, summary, warmup, doctor.
 
 Everything heavy is imported by the command that needs it, so that ``numbanet --help`` is quick.
 """
@@ -6,23 +6,20 @@ Everything heavy is imported by the command that needs it, so that ``numbanet --
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # What a command fails with when the user, a file or the machine is at fault: one line, no traceback.
 _EXIT_ERROR, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
-# Settings by data in use. The notes' own for the full 60,000 images; the sample's 5,000 give so few steps that plain SGD
-# hardly leaves the plateau on which sigmoid networks begin, so there Adam and smaller batches.
-_FULL = {"optimizer": "sgd", "epochs": 10, "batch_size": 256}
-_SAMPLE = {"optimizer": "adam", "epochs": 20, "batch_size": 32}
-_SGD_LR = {"lenet": 0.9, "lenet_bn": 1.0}
-_ADAM_LR = {"sample": 0.003, "full": 0.001}
+# The datasets' names here and in numbanet.data.
+_DATASETS = {"fashion-mnist": "FashionMNIST", "mnist": "MNIST"}
 
 
 class UsageError(Exception):
@@ -51,6 +48,17 @@ _positive_float = _number(float, 0, "a number above 0", above=True)
 _non_negative = _number(float, 0, "a number of at least 0")
 
 
+def _option(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as Python writes it, or a string."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:INDEX (default: cpu)")
     parser.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
@@ -58,8 +66,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder with the dataset's files (default: the usual places)")
-    parser.add_argument("--dataset", choices=("fashion-mnist", "mnist"), help="which dataset (default: fashion-mnist)")
+    parser.add_argument("--dataset", choices=tuple(_DATASETS), help="which dataset (default: fashion-mnist)")
     parser.add_argument("--sample", action="store_true", default=None, help="use the embedded sample of Fashion-MNIST")
+    parser.add_argument(
+        "--limit", type=_positive_int, metavar="N", help="use the first N images only, for a quick look"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,18 +99,35 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         _train,
         "train a network on Fashion-MNIST",
-        epilog="Defaults depend on the data: SGD with learning rate 0.9 (lenet) or 1.0 (lenet_bn), batches of 256 and 10 "
-        "epochs on all 60,000 images; Adam with 0.003, batches of 32 and 20 epochs on the embedded sample.",
+        epilog="A network is made with as many classes and channels as the images have, and the images get the size that it "
+        "is made for. Defaults depend on network and data. On a full dataset: 10 epochs of plain SGD with the learning rate "
+        "and batch size of the network's course notes or paper where they are known, else SGD with momentum 0.9, learning "
+        "rate 0.01 and batches of 128. On the embedded sample: Adam and batches of 32, 20 epochs for images of up to 32 "
+        "pixels, else 5.",
     )
-    sub.add_argument("model", help="its name, such as lenet or lenet_bn")
+    sub.add_argument("model", help="its name, such as lenet, notes.resnet18 or resnet18 ('numbanet models' lists them)")
     _add_data(sub)
     sub.add_argument("--epochs", type=_positive_int, metavar="N", help="epochs in all")
     sub.add_argument("--batch-size", type=_positive_int, metavar="N", help="images per step")
     sub.add_argument("--optimizer", choices=("sgd", "adam", "adamw"), help="the optimiser")
     sub.add_argument("--lr", type=_positive_float, metavar="RATE", help="learning rate")
-    sub.add_argument("--momentum", type=_non_negative, metavar="M", help="momentum of sgd (default: 0)")
+    sub.add_argument(
+        "--momentum", type=_non_negative, metavar="M", help="momentum of sgd (default: 0, or 0.9, see below)"
+    )
     sub.add_argument("--weight-decay", type=_non_negative, metavar="W", help="weight decay (default: 0)")
     sub.add_argument("--seed", type=_natural, metavar="N", help="seed of weights and order (default: 0)")
+    sub.add_argument("--size", "--resize", type=_positive_int, metavar="N", help="resize the images to N x N pixels")
+    sub.add_argument(
+        "--weights", metavar="FILE", help="weights to start from: .safetensors or .npz, with torchvision's keys"
+    )
+    sub.add_argument(
+        "--option",
+        action="append",
+        type=_option,
+        metavar="NAME=VALUE",
+        dest="options",
+        help="an option of the network's, such as ratio=1 for notes.vgg11; may be given several times",
+    )
     sub.add_argument("-o", "--output", "--out", metavar="DIR", help="folder for the results (default: runs/MODEL)")
     sub.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint, with its settings")
     _add_common(sub)
@@ -107,18 +135,21 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "measure a trained network on the test images")
     sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
     _add_data(sub)
-    sub.add_argument("--batch-size", type=_positive_int, default=256, metavar="N", help="images at once (default: 256)")
+    sub.add_argument("--batch-size", type=_positive_int, metavar="N", help="images at once (default: as in training)")
     sub.add_argument("--confusion", action="store_true", help="print which classes are taken for which")
     _add_common(sub)
 
     sub = command("predict", _predict, "classify images with a trained network")
     sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
-    sub.add_argument("images", nargs="+", metavar="IMAGE", help="image files; they are made grey and resized")
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="image files; they get the training images' size")
     sub.add_argument("--top", type=_positive_int, default=3, metavar="K", help="how many classes to show (default: 3)")
     sub.add_argument(
         "--invert", action="store_true", help="for dark things on light ground: the training images are light on dark"
     )
     _add_common(sub)
+
+    sub = command("models", _models, "list the networks")
+    sub.add_argument("pattern", nargs="?", default="*", help="a pattern of names, such as 'resnet*' (default: all)")
 
     sub = command("summary", _summary, "show a network's layers, output shapes and parameters")
     sub.add_argument("model", help="its name, such as lenet or lenet_bn")
@@ -184,27 +215,51 @@ def _model_info(name: str) -> Any:
         raise UsageError(str(error)) from None
 
 
-def _sample_dataset(train: bool) -> Any:
-    import numpy as np
+class _Data(NamedTuple):
+    """Images to train with or to look at."""
 
-    from numbanet.data import TensorDataset, load_fashion_mnist_sample
-    from numbanet.tensor import from_numpy
+    images: Any  # a dataset of (tensor, label)
+    classes: list[str]
+    shape: tuple[int, int, int]  # (C, H, W) of an image
+    is_sample: bool
+    workers: int  # threads that it takes to load them in time
 
-    images, labels = load_fashion_mnist_sample(train)
-    return TensorDataset(from_numpy((images[:, None] / np.float32(255)).astype(np.float32)), from_numpy(labels))
 
+def _dataset(args: argparse.Namespace, train: bool, size: tuple[int, int] | None = None) -> _Data:
+    """The images that --dataset, --data, --sample and --limit name, resized where ``size`` (H, W) is given."""
+    from numbanet import data
+    from numbanet.data import transforms
+    from numbanet.data.fashion_mnist import _SAMPLE_FOLDER
 
-def _dataset(args: argparse.Namespace, train: bool) -> tuple[Any, list[str], bool]:
-    """(dataset of tensors, names of its classes, whether it is the sample)."""
-    from numbanet.data import MNIST, FashionMNIST, transforms
-
+    name = args.dataset or "fashion-mnist"
+    kind = getattr(data, _DATASETS[name])
     if args.sample:
-        if args.dataset == "mnist":
+        if name != "fashion-mnist":
             raise UsageError("--sample: there is a sample of fashion-mnist only")
-        return _sample_dataset(train), FashionMNIST.classes, True
-    kind = MNIST if args.dataset == "mnist" else FashionMNIST
-    dataset = kind(args.data, train=train, transform=transforms.ToTensor())
-    return dataset, kind.classes, kind is FashionMNIST and Path(dataset.source).parent.name == "data"
+        kind = _sample()
+    images = kind(args.data, train=train, transform=transforms.ToTensor())
+    is_sample = name == "fashion-mnist" and Path(images.source) == _SAMPLE_FOLDER
+    shape = tuple(images[0][0].shape)
+    workers = 0  # without resizing a batch costs less than handing it to another thread would
+    if size is not None:
+        images.transform = transforms.Compose([transforms.Resize(size), transforms.ToTensor()])
+        if size != shape[1:]:
+            shape, workers = (shape[0], *size), min(2, os.cpu_count() or 1)
+    classes = list(images.classes)
+    if args.limit is not None:
+        images = data.Subset(images, range(min(args.limit, len(images))))
+    return _Data(images, classes, shape, is_sample, workers)
+
+
+def _sample() -> Any:
+    """FashionMNIST's class, but with the images that come with the package, whatever there is on this machine."""
+    from numbanet.data.fashion_mnist import _SAMPLE_FOLDER, FashionMNIST, load_fashion_mnist_sample
+
+    class Sample(FashionMNIST):
+        def _load(self, download: bool) -> Any:
+            return *load_fashion_mnist_sample(self.train), str(_SAMPLE_FOLDER)
+
+    return Sample
 
 
 def _kernels_are_cold() -> bool:
@@ -213,70 +268,92 @@ def _kernels_are_cold() -> bool:
     return not any(cache_folder().glob("*.nbc"))
 
 
-def _checkpoint_model(path: str, device: Any) -> tuple[Any, dict[str, Any]]:
-    """The network of a checkpoint, ready to evaluate, and what else the checkpoint holds."""
+def _checkpoint_model(path: str, device: Any) -> tuple[Any, tuple[int, int, int], dict[str, Any]]:
+    """The network of a checkpoint, ready to evaluate; (C, H, W) of its images; what else the checkpoint holds."""
     from numbanet import models
     from numbanet.train import load_checkpoint
 
     state = load_checkpoint(path)
-    name = state["extra"].get("model")
-    if name is None:
+    extra = state["extra"]
+    if extra.get("model") is None:
         raise ValueError(f"{path}: this checkpoint does not say which network it holds; load it from Python")
-    net = models.build(name)
-    net.load_state_dict(state["model"])
-    return net.to(device).eval(), state
+    info = models.info(extra["model"])
+    shape = tuple(extra.get("input_shape", info.input_shape))
+    classes = len(extra.get("classes") or range(10))
+    options = dict(extra.get("settings", {}).get("options") or ())
+    net = _make(info, classes, shape[0], options, weights=state["model"])
+    return net.to(device).eval(), shape, extra
+
+
+def _make(info: Any, classes: int, channels: int, options: dict[str, Any], weights: Any = None) -> Any:
+    try:
+        return info.make(num_classes=classes, in_channels=channels, weights=weights, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UsageError(f"--option: {info.name}: {error}") from None
 
 
 # ------------------------------------------------------------------------------------------------------------- train
 
-_SETTINGS = ("dataset", "sample", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "seed")
+_SETTINGS = (
+    "dataset", "sample", "limit", "size", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "seed",
+    "options",
+)  # fmt: skip
 
 
 def _train(args: argparse.Namespace) -> None:
     info = _model_info(args.model)
     device = _set_up(args)
-    from numbanet import optim, train
+    from numbanet import models, optim, train
     from numbanet.data import DataLoader
     from numbanet.random import manual_seed
 
     folder = Path(args.output or Path("runs") / args.model)
     last = folder / "last.safetensors"
     if args.resume:
-        _take_settings(args, last)
-    train_set, classes, is_sample = _dataset(args, True)
-    test_set, _, _ = _dataset(args, False)
-    for name, value in (_SAMPLE if is_sample else _FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    if args.lr is None:
-        args.lr = (
-            _SGD_LR.get(args.model, 0.1) if args.optimizer == "sgd" else _ADAM_LR["sample" if is_sample else "full"]
-        )
+        _take_settings(args, info, last)
+    size = (args.size, args.size) if args.size is not None else info.input_shape[1:]
+    train_set, test_set = (_dataset(args, part, size) for part in (True, False))
+    manual_seed(args.seed or 0)
+    net = _make(info, len(train_set.classes), train_set.shape[0], dict(args.options or ()))
+    if args.weights is not None:
+        _start_from(net, args.weights)
+    elif info.name.startswith(models.registry.NOTES):
+        net.apply(train.notes.init_weights)  # as the notes' own training begins
+    net.to(device)
+    _fill_in(args, info, net, train_set)
     if args.momentum and args.optimizer != "sgd":
         raise UsageError("--momentum belongs to --optimizer sgd")
+    _refuse_misfits(info, net, train_set, device)
     folder.mkdir(parents=True, exist_ok=True)
 
-    manual_seed(args.seed or 0)
-    net = info.make()
-    net.apply(train.notes.init_weights)
-    net.to(device)
     optimizer = _optimizer(optim, args, net)
-    settings = {name: getattr(args, name) for name in _SETTINGS}
-    checkpoint = train.Checkpoint(folder, extra={"model": args.model, "classes": list(classes), "settings": settings})
-    callbacks = [train.ProgressBar(), train.EpochPrinter(), train.CSVLogger(folder / "history.csv"), checkpoint]
-    cold = _kernels_are_cold() and device.type == "cpu"
-    if cold:
-        callbacks.insert(0, _compile_timer(train))
+    extra = {
+        "model": info.name,
+        "input_shape": list(train_set.shape),
+        "classes": train_set.classes,
+        "settings": {name: getattr(args, name) for name in _SETTINGS},
+    }
+    callbacks = [
+        _speaker(train, cold=_kernels_are_cold() and device.type == "cpu"),
+        train.ProgressBar(),
+        train.EpochPrinter(),
+        train.CSVLogger(folder / "history.csv"),
+        train.Checkpoint(folder, extra=extra),
+    ]
     trainer = train.Trainer(net, optimizer, device=device, callbacks=callbacks, progress=False)
     if args.resume:
         trainer.resume(last)
         if trainer.epoch >= args.epochs:
             print(f"{last} has {trainer.epoch} epochs already; ask for more with --epochs")
     print(
-        f"{args.model} on {len(train_set):,} images ({'sample of ' if is_sample else ''}{args.dataset or 'fashion-mnist'}), "
+        f"{args.model} on {len(train_set.images):,} images of {'x'.join(map(str, train_set.shape))} "
+        f"({'sample of ' if train_set.is_sample else ''}{args.dataset or 'fashion-mnist'}), "
         f"{args.optimizer} lr {args.lr:g}, batches of {args.batch_size}, {device}"
     )
-    train_loader, test_loader = DataLoader(train_set, args.batch_size, shuffle=True), DataLoader(test_set, 256)
+    train_loader = DataLoader(train_set.images, args.batch_size, shuffle=True, num_workers=train_set.workers)
+    test_loader = DataLoader(test_set.images, args.batch_size, num_workers=test_set.workers)
     start = time.perf_counter()
     history = trainer.fit(train_loader, test_loader, epochs=args.epochs)
     seconds = time.perf_counter() - start
@@ -284,18 +361,80 @@ def _train(args: argparse.Namespace) -> None:
     _write_results(net, history, folder, last)
 
 
-def _take_settings(args: argparse.Namespace, path: Path) -> None:
+def _start_from(net: Any, path: str) -> None:
+    """Load what fits of a file of weights, and say what does not: the last layer, where the classes are others."""
+    from numbanet.models import load_torch_state_dict
+
+    left = load_torch_state_dict(net, path, strict=False)
+    anew = [f"{key} (not in the file)" for key in left.missing]
+    anew += [f"{key} ({problem})" for key, problem in left.misfits.items()]
+    if len(anew) == sum(not key.endswith("num_batches_tracked") for key in net.state_dict()):
+        raise ValueError(f"{path}: nothing in this file fits the network: {'; '.join(anew[:3])}; ...")
+    for line in anew:
+        print(f"starts anew: {line}")
+    if left.unexpected:
+        print(f"not used: {', '.join(left.unexpected)}")
+
+
+def _take_settings(args: argparse.Namespace, info: Any, path: Path) -> None:
     """Settings that were not given come from the checkpoint to resume."""
+    from numbanet import models
     from numbanet.train import load_checkpoint
 
     if not path.is_file():
         raise UsageError(f"--resume: there is no checkpoint {path}")
+    if args.weights is not None:
+        raise UsageError(
+            "--resume goes on with the checkpoint's weights, --weights starts from others: give one of the two"
+        )
     extra = load_checkpoint(path)["extra"]
-    if extra.get("model") != args.model:
-        raise UsageError(f"--resume: {path} holds the network {extra.get('model')!r}, not {args.model!r}")
+    if not extra.get("model") or models.info(extra["model"]).name != info.name:
+        raise UsageError(f"--resume: {path} holds the network {extra.get('model')!r}, not {info.name!r}")
     for name, value in extra.get("settings", {}).items():
         if name in _SETTINGS and getattr(args, name) is None:
             setattr(args, name, value)
+
+
+def _fill_in(args: argparse.Namespace, info: Any, net: Any, data: _Data) -> None:
+    """Settings that nobody gave, by the network and the data."""
+    # The sample's 5,000 images give so few steps that plain SGD hardly leaves the plateau on which sigmoid networks begin:
+    # Adam there, and smaller batches. Larger networks, some of them without batch normalisation, want smaller steps.
+    small = sum(parameter.numel() for parameter in net.parameters()) < 100_000
+    if args.optimizer is None:
+        args.optimizer = "adam" if data.is_sample else "sgd"
+    if args.epochs is None:
+        args.epochs = 10 if not data.is_sample else 20 if max(data.shape[1:]) <= 32 else 5
+    if args.batch_size is None:
+        args.batch_size = 32 if data.is_sample else info.batch_size or 128
+    if args.momentum is None and args.optimizer == "sgd":
+        args.momentum = 0.0 if info.lr else 0.9
+    if args.lr is None and args.optimizer == "sgd":
+        args.lr = info.lr or 0.01
+    elif args.lr is None:
+        args.lr = 0.0003 if not small else 0.003 if data.is_sample else 0.001
+
+
+def _refuse_misfits(info: Any, net: Any, data: _Data, device: Any) -> None:
+    """Run one image through before anything is written: not every network takes every size, or gives scores."""
+    from numbanet.autograd import no_grad
+    from numbanet.tensor import zeros
+
+    what = f"images of {'x'.join(map(str, data.shape))}"
+    net.eval()
+    try:
+        with no_grad():
+            output = net(zeros((1, *data.shape), device=device))
+    except (ValueError, RuntimeError) as error:
+        wanted = "x".join(map(str, info.input_shape[1:]))
+        raise UsageError(
+            f"--size: {info.name} is made for {wanted} pixels and does not take {what} ({error})"
+        ) from None
+    shape = tuple(getattr(output, "shape", ()))
+    if shape != (1, len(data.classes)):
+        raise UsageError(
+            f"{info.name} does not classify: for {what} it gives {f'an output of shape {shape}' if shape else 'no tensor'} "
+            f"rather than {len(data.classes)} scores; train it from Python"
+        )
 
 
 def _optimizer(optim: Any, args: argparse.Namespace, net: Any) -> Any:
@@ -305,20 +444,32 @@ def _optimizer(optim: Any, args: argparse.Namespace, net: Any) -> Any:
     return {"adam": optim.Adam, "adamw": optim.AdamW}[args.optimizer](net.parameters(), lr=args.lr, weight_decay=decay)
 
 
-def _compile_timer(train: Any) -> Any:
-    """A callback that says that kernels are being compiled, and when that is over."""
+def _speaker(train: Any, cold: bool) -> Any:
+    """A callback that says what takes so long: compiling, where the kernels are cold, and an epoch of minutes."""
 
-    class CompileTimer(train.Callback):
+    class Speaker(train.Callback):
+        said = False
+
         def on_epoch_start(self, trainer: Any, epoch: int, steps: int | None) -> None:
-            self.start = time.perf_counter()
-            if not trainer.history.rows:
+            self.start, self.steps = time.perf_counter(), steps
+            if cold and not trainer.history.rows:
                 print("compiling kernels (once on this machine) ...", flush=True)
 
         def on_batch_end(self, trainer: Any, step: int, images: int) -> None:
-            if step == 1 and not trainer.history.rows:
-                print(f"compiled and first step done in {time.perf_counter() - self.start:.1f} s", flush=True)
+            now = time.perf_counter()
+            if step == 1:
+                if cold and not trainer.history.rows:
+                    print(f"compiled and first step done in {now - self.start:.1f} s", flush=True)
+                self.start = now  # what comes is without compiling
+            elif not self.said and now - self.start > 5:
+                self.said = True
+                minutes = (now - self.start) / (step - 1) * (self.steps or 0) / 60
+                if minutes > 2:
+                    print(
+                        f"an epoch takes about {minutes:.0f} minutes here; --size, --limit make it shorter", flush=True
+                    )
 
-    return CompileTimer()
+    return Speaker()
 
 
 def _write_results(net: Any, history: Any, folder: Path, last: Path) -> None:
@@ -345,15 +496,21 @@ def _evaluate(args: argparse.Namespace) -> None:
     from numbanet import train
     from numbanet.data import DataLoader
 
-    net, state = _checkpoint_model(args.checkpoint, device)
-    settings = state["extra"].get("settings", {})
+    net, shape, extra = _checkpoint_model(args.checkpoint, device)
+    settings = extra.get("settings", {})
     args.dataset = args.dataset or settings.get("dataset")
-    dataset, classes, _ = _dataset(args, False)
-    loader = DataLoader(dataset, args.batch_size)
+    data = _dataset(args, False, shape[1:])
+    known = extra.get("classes") or data.classes
+    if (data.shape[0], len(data.classes)) != (shape[0], len(known)):
+        raise ValueError(
+            f"{args.checkpoint}: this network was trained on {len(known)} classes of images with {shape[0]} channels; "
+            f"these are {len(data.classes)} classes with {data.shape[0]}"
+        )
+    loader = DataLoader(data.images, args.batch_size or settings.get("batch_size") or 256, num_workers=data.workers)
     found = train.evaluate(net, loader, device)
-    print(f"{len(dataset):,} test images: loss {found['loss']:.3f}, test acc {found['accuracy']:.4f}")
+    print(f"{len(data.images):,} test images: loss {found['loss']:.3f}, test acc {found['accuracy']:.4f}")
     if args.confusion:
-        _print_confusion(net, loader, device, classes)
+        _print_confusion(net, loader, device, data.classes)
 
 
 def _print_confusion(net: Any, loader: Any, device: Any, classes: Sequence[str]) -> None:
@@ -378,13 +535,11 @@ def _predict(args: argparse.Namespace) -> None:
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
-    from numbanet import models
     from numbanet.autograd import no_grad
     from numbanet.tensor import from_numpy
 
-    net, state = _checkpoint_model(args.checkpoint, device)
-    channels, height, width = models.info(state["extra"]["model"]).input_shape
-    classes = state["extra"].get("classes")
+    net, (channels, height, width), extra = _checkpoint_model(args.checkpoint, device)
+    classes = extra.get("classes")
     for path in args.images:
         try:
             with Image.open(path) as picture:
@@ -407,7 +562,19 @@ def _predict(args: argparse.Namespace) -> None:
         print(f"{path}: " + ", ".join(f"{classes[i] if classes else i} {shares[i]:.3f}" for i in best))
 
 
-# ------------------------------------------------------------------------------------------- summary, warmup, doctor
+# ------------------------------------------------------------------------------------ models, summary, warmup, doctor
+
+
+def _models(args: argparse.Namespace) -> None:
+    from numbanet import models
+
+    names = models.list(args.pattern)
+    if not names:
+        raise UsageError(f"no network's name matches {args.pattern!r}")
+    width = max(map(len, names))
+    for name in names:
+        info = models.info(name)
+        print(f"{name:<{width}}  {'x'.join(map(str, info.input_shape)):<9}  {info.summary}")
 
 
 def _summary(args: argparse.Namespace) -> None:
@@ -433,26 +600,35 @@ def _warmup(args: argparse.Namespace) -> None:
 
 
 def _warmups(device: Any) -> list[tuple[str, Callable[[], None]]]:
-    """What to run once so that all kernels of the registered networks' training are compiled."""
+    """What to run once so that the kernels of the notes' networks, and with them most of all, are compiled."""
     from numbanet import models, nn, optim
     from numbanet.tensor import zeros
     from numbanet.train import evaluate
 
     makers = {
-        "sgd": lambda p: optim.SGD(p, lr=0.0, momentum=0.9),
+        "sgd": lambda p: optim.SGD(p, lr=0.0),
+        "sgd with momentum": lambda p: optim.SGD(p, lr=0.0, momentum=0.9),
         "adam": lambda p: optim.Adam(p, lr=0.0),
+        "adamw": lambda p: optim.AdamW(p, lr=0.0),
     }
 
-    def step(name: str, make_optimizer: Callable[[Any], Any]) -> None:
-        info = models.info(name)
-        net = info.make().to(device)
+    def step(name: str, batch: int, size: int, make_optimizer: Callable[[Any], Any]) -> None:
+        net = models.build(name).to(device)
         optimizer = make_optimizer(net.parameters())
-        inputs, target = zeros((2, *info.input_shape), device=device), zeros(2, dtype="int64", device=device)
+        inputs, target = zeros((batch, 1, size, size), device=device), zeros(batch, dtype="int64", device=device)
         nn.CrossEntropyLoss()(net(inputs), target).backward()
         optimizer.step()
         evaluate(net, [(inputs, target)])
 
-    return [(f"{name}, {kind}", partial(step, name, make)) for name in models.names() for kind, make in makers.items()]
+    # Small images, where a network takes them, call the same kernels. AlexNet and VGG have none that these have not.
+    # In batches of a vector's length and more, small maps are computed another way (kernels/conv2d_images.py).
+    runs = [("notes.lenet", 2, 28, kind) for kind in makers]
+    runs += [
+        (f"notes.{name}", 2, size, "sgd")
+        for name, size in [("lenet_bn", 28), ("nin", 67), ("googlenet", 32), ("resnet18", 32), ("densenet", 32)]
+    ]
+    runs += [(f"notes.{name}", 16, 28, "sgd") for name in ("lenet", "lenet_bn")]
+    return [(f"{name}, {kind}", partial(step, name, batch, size, makers[kind])) for name, batch, size, kind in runs]
 
 
 def _doctor(args: argparse.Namespace) -> None:
@@ -481,7 +657,7 @@ def _doctor(args: argparse.Namespace) -> None:
     line("processor", _describe_processor)
     line("threads", _describe_threads)
     line("kernel cache", _describe_cache)
-    for name in ("FashionMNIST", "MNIST"):
+    for name in _DATASETS.values():
         line(name, partial(_describe_dataset, name))
     line("cuda", _describe_cuda)
 

@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
 def test_help_lists_the_commands(capsys):
     assert run("--help") == 0
     said = capsys.readouterr().out
-    for command in ("train", "evaluate", "predict", "summary", "warmup", "doctor"):
+    for command in ("train", "evaluate", "predict", "models", "summary", "warmup", "doctor"):
         assert command in said
     assert run("train", "--help") == 0
     assert "--batch-size" in capsys.readouterr().out
@@ -57,7 +57,21 @@ def test_version():
         (["train", "lenet", "--sample", "--dataset", "mnist"], "there is a sample of fashion-mnist only"),
         (["train", "lenet", "--sample", "--momentum", "0.9"], "--momentum belongs to --optimizer sgd"),
         (["train", "lenet", "--resume", "--out", "/nonexistent"], "there is no checkpoint"),
-        (["summary", "resnet"], "no model is called 'resnet'"),
+        (["train", "lenet", "--option", "7"], "expected NAME=VALUE, got '7'"),
+        (
+            ["train", "lenet", "--option", "ratio=4"],
+            "--option: notes.lenet: lenet() got an unexpected keyword argument",
+        ),
+        (
+            ["train", "lenet", "--size", "32", "--sample"],
+            "--size: notes.lenet is made for 28x28 pixels and does not take",
+        ),
+        (
+            ["train", "zfnet", "--size", "52", "--sample"],
+            "zfnet is made for 224x224 pixels and does not take images of 1x52x52",
+        ),
+        (["models", "xyz*"], "no network's name matches 'xyz*'"),
+        (["summary", "resnett"], "no model is called 'resnett'"),
     ],
 )
 def test_wrong_usage_is_status_2(argv, text, capsys, tmp_path, monkeypatch):
@@ -122,6 +136,164 @@ def test_train_goes_on_with_its_settings(trained, tmp_path, capsys):
     assert run("train", "lenet_bn", "--sample", "--epochs", "3", "--batch-size", "250", "--out", str(whole)) == 0
     assert (whole / "weights.safetensors").read_bytes() == (tmp_path / "o" / "weights.safetensors").read_bytes()
     assert run("train", "lenet", "--resume", "--out", str(whole)) == 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with an epoch of the notes' DenseNet, at another size, with another head, on a few images."""
+    folder = tmp_path_factory.mktemp("small") / "out"
+    asked = ["--sample", "--limit", "40", "--size", "32", "--option", "head=avg", "--epochs", "1", "--batch-size", "20"]
+    assert run("train", "densenet", *asked, "--out", str(folder)) == 0
+    return folder
+
+
+def test_checkpoints_remember_options_and_size(small, tmp_path, capsys):
+    """--resume, evaluate and predict make the same network for images of the same size."""
+    import shutil
+
+    from PIL import Image
+
+    from numbanet.train import load_checkpoint
+
+    extra = load_checkpoint(small / "last.safetensors")["extra"]
+    assert extra["model"] == "notes.densenet"
+    assert tuple(extra["input_shape"]) == (1, 32, 32)
+    assert dict(extra["settings"]["options"]) == {"head": "avg"}
+    shutil.copytree(small, tmp_path / "o")
+    assert run("train", "notes.densenet", "--resume", "--epochs", "2", "--out", str(tmp_path / "o")) == 0
+    said = capsys.readouterr().out
+    assert "on 40 images of 1x32x32 (sample of fashion-mnist), adam" in said
+    assert "epoch 2/2" in said
+    assert run("evaluate", str(tmp_path / "o" / "last.safetensors"), "--sample", "--limit", "30") == 0
+    assert "30 test images: loss" in capsys.readouterr().out
+    Image.new("RGB", (50, 40)).save(tmp_path / "black.png")
+    assert run("predict", str(tmp_path / "o" / "last.safetensors"), str(tmp_path / "black.png")) == 0
+    assert "black.png: " in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "o" / "last.safetensors")["extra"]["settings"]["options"] == [("head", "avg")]
+
+
+def test_a_papers_network_is_made_for_the_data(tmp_path, capsys):
+    """As many classes and channels as the images have; another resolution; a recipe where nobody published one."""
+    asked = ["--sample", "--limit", "8", "--size", "9", "--epochs", "1", "--batch-size", "4", "--optimizer", "sgd"]
+    assert run("train", "nin_cifar", *asked, "--out", str(tmp_path / "o")) == 0
+    assert "nin_cifar on 8 images of 1x9x9 (sample of fashion-mnist), sgd lr 0.01" in capsys.readouterr().out
+    from numbanet import io
+    from numbanet.train import load_checkpoint
+
+    weights = io.load(tmp_path / "o" / "weights.safetensors")
+    assert weights["features.0.weight"].shape == (192, 1, 5, 5)
+    state = load_checkpoint(tmp_path / "o" / "last.safetensors")
+    assert state["optimizer"]["param_groups"][0]["momentum"] == 0.9
+    assert len(state["extra"]["classes"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "parameters", "recipe"),
+    [
+        ("notes.lenet", 60_000, 61_706, ("sgd", 0.9, 0.0, 256, 10)),
+        ("notes.vgg11", 60_000, 43_093_322, ("sgd", 0.05, 0.0, 128, 10)),
+        ("lenet5", 60_000, 60_000, ("sgd", 0.01, 0.0, 32, 10)),
+        ("vgg11", 60_000, 132_863_336, ("sgd", 0.01, 0.9, 128, 10)),
+        ("notes.lenet_bn", 5_000, 44_878, ("adam", 0.003, None, 32, 20)),
+        ("notes.resnet18", 5_000, 11_178_378, ("adam", 0.0003, None, 32, 5)),
+    ],
+)
+def test_recipes(name, images, parameters, recipe):
+    from types import SimpleNamespace
+
+    from numbanet import models
+
+    info = models.info(name)
+    args = cli._parser().parse_args(["train", name])
+    net = SimpleNamespace(parameters=lambda: [SimpleNamespace(numel=lambda: parameters)])
+    cli._fill_in(args, info, net, cli._Data(None, [], info.input_shape, images == 5_000, 0))
+    assert (args.optimizer, args.lr, args.momentum, args.batch_size, args.epochs) == recipe
+
+
+def test_training_starts_from_weights(trained, tmp_path, capsys):
+    """What fits is loaded, and what does not is named."""
+    from numbanet import io
+
+    weights = {key: value.numpy() for key, value in io.load(trained / "weights.safetensors").items()}
+    weights["extra"] = weights.pop("15.bias")
+    weights["15.weight"] = weights["15.weight"][:7]
+    np.savez(tmp_path / "w.npz", **weights)
+    train = ["train", "lenet_bn", "--sample", "--limit", "10", "--epochs", "1", "--out", str(tmp_path / "o")]
+    assert run(*train, "--weights", str(tmp_path / "w.npz"), "--lr", "1e-9") == 0
+    said = capsys.readouterr().out
+    assert "starts anew: 15.bias (not in the file)" in said
+    assert "starts anew: 15.weight (dimension 0 is 7, expected 10; shape (7, 84), expected (10, 84))" in said
+    assert "not used: extra" in said
+    found = io.load(tmp_path / "o" / "weights.safetensors")
+    np.testing.assert_allclose(found["0.weight"].numpy(), weights["0.weight"], atol=1e-6)
+    np.savez(tmp_path / "none.npz", x=np.zeros(1))
+    assert run(*train, "--weights", str(tmp_path / "none.npz")) == 1
+    assert "nothing in this file fits the network" in capsys.readouterr().err
+    assert run(*train, "--weights", str(tmp_path / "w.npz"), "--resume") == 2
+    assert "give one of the two" in capsys.readouterr().err
+
+
+def test_networks_that_do_not_classify_are_refused(monkeypatch, capsys, tmp_path):
+    from numbanet import models, nn
+
+    monkeypatch.setattr(models.registry, "_table", dict(models.registry._table))
+
+    @models.register(input_shape=(3, 8, 8))
+    def segments(num_classes: int = 5, in_channels: int = 3):
+        """Gives a map."""
+        return nn.Conv2d(in_channels, num_classes, 1)
+
+    assert run("train", "segments", "--sample", "--out", str(tmp_path / "o")) == 2
+    said = capsys.readouterr().err
+    assert (
+        "segments does not classify: for images of 1x8x8 it gives an output of shape (1, 10, 8, 8) rather than 10 scores"
+        in said
+    )
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_users_own_folder_called_data_is_no_sample(tmp_path, monkeypatch):
+    """The sample is known by where it lies, and by nothing that a user's folder may have too."""
+    images, labels = np.zeros((12, 28, 28), np.uint8), np.arange(12, dtype=np.uint8) % 10
+    folder = tmp_path / "data" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    for prefix in ("train", "t10k"):
+        header = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
+            b"\0\0\x08\x01" + (12).to_bytes(4, "big") + labels.tobytes()
+        )
+    args = cli._parser().parse_args(["train", "lenet", "--data", str(folder)])
+    data = cli._dataset(args, True)
+    assert (len(data.images), data.is_sample, data.shape) == (12, False, (1, 28, 28))
+    args.sample = True
+    assert cli._dataset(args, True).is_sample
+    assert cli._dataset(args, False, (40, 40)).images[0][0].shape == (1, 40, 40)
+
+
+def test_models(capsys):
+    assert run("models", "notes.*") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    assert lines[0].startswith("notes.alexnet    1x224x224  AlexNet: 46,764,746 parameters")
+
+
+def test_long_epochs_are_announced(monkeypatch, capsys):
+    from numbanet import train
+
+    clock = iter([0.0, 100.0, 103.0, 106.0, 109.0])
+    monkeypatch.setattr(cli.time, "perf_counter", lambda: next(clock))
+    speaker = cli._speaker(train, cold=True)
+    trainer = type("Trainer", (), {"history": type("History", (), {"rows": []})})()
+    speaker.on_epoch_start(trainer, 1, 100)
+    for step in range(1, 5):
+        speaker.on_batch_end(trainer, step, 8)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "compiling kernels (once on this machine) ...",
+        "compiled and first step done in 100.0 s",
+        "an epoch takes about 5 minutes here; --size, --limit make it shorter",
+    ]
 
 
 def test_evaluate_agrees_with_training(trained, capsys):

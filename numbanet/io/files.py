@@ -189,7 +189,8 @@ def _parse(name: str, payload: bytes) -> tuple[dict[str, np.ndarray], dict[str, 
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
-    if payload[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+    # A safetensors file begins with a length, whose bytes may look like anything, and then a brace.
+    if payload[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") and payload[8:9] != b"{":
         raise ValueError(
             f"{name}: this is a pickle or zip file (torch.save writes those), which numbanet does not execute; convert it with "
             "safetensors.torch.save_file(torch.load(...), ...)"

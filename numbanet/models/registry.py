@@ -96,12 +96,14 @@ def info(name: str) -> ModelInfo:
         name: a full name, or the notes' name without prefix where the other family has no such name.
 
     Raises:
-        ValueError: for an unknown name, with the names that come close.
+        ValueError: for an unknown name, with those that come close.
     """
     found = _table.get(name) or _table.get(NOTES + name)
     if found is None:
-        close = difflib.get_close_matches(name.lower(), _table, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names())}"
+        short = [full.removeprefix(NOTES) for full in _table]
+        known = [full if short.count(plain) > 1 else plain for full, plain in zip(_table, short, strict=True)]
+        close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"models.list() gives all {len(_table)} names"
         raise ValueError(f"no model is called {name!r}; {hint}")
     return found
 

@@ -224,6 +224,14 @@ def test_foreign_files_are_refused_without_being_run(tmp_path):
         io.load(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x4B50])
+def test_a_header_length_that_looks_like_another_kind_of_file(tmp_path, length):
+    """The first bytes of a safetensors file are a length, and may be those of a pickle or of a zip file."""
+    header = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).ljust(length).encode()
+    (tmp_path / "w").write_bytes(length.to_bytes(8, "little") + header + np.float32(2).tobytes())
+    assert io.load(tmp_path / "w")["x"].item() == 2
+
+
 def test_files_of_a_newer_version_say_so(tmp_path):
     from safetensors.numpy import save_file
 

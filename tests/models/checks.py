@@ -1,14 +1,16 @@
 """What the tests of every family of networks share: parameters, state_dict keys, output shapes, and one small training.
 
-@pytest.mark.parametrize(("name", "parameters"), [("vgg11", 132_863_336), ...])
-def test_parameters(name, parameters):
-    assert count(bare(name)) == parameters
+For example::
 
-def test_keys():
-    check_keys(bare("vgg11"), "vgg11")          # against keys/vgg11.txt
+    @pytest.mark.parametrize(("name", "parameters"), [("vgg11", 132_863_336), ...])
+    def test_parameters(name, parameters):
+        assert count(bare(name)) == parameters
 
-def test_learns():
-    check_learns(models.build("vgg11", num_classes=3), (2, 3, 32, 32))
+    def test_keys():
+        check_keys(bare("vgg11"), "vgg11")          # against keys/vgg11.txt
+
+    def test_learns():
+        check_learns(models.build("vgg11", num_classes=3), (2, 3, 32, 32))
 """
 
 from __future__ import annotations
@@ -30,6 +32,15 @@ def bare(name: str, **options: Any) -> Any:
     """The network ``name`` with weights that nobody drew: quick, for counting and for looking at keys."""
     with nn.init.skipped():
         return models.build(name, **options)
+
+
+def filled(name: str, **options: Any) -> Any:
+    """The network ``name`` with all weights 0.01: for looking at shapes, where any finite numbers do."""
+    net = bare(name, **options)
+    with numbanet.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(0.01)
+    return net
 
 
 def count(net: Any) -> int:

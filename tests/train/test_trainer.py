@@ -293,9 +293,9 @@ def test_train_ch6_trains(capsys):
 
 
 def test_unknown_models_are_answered_with_close_ones():
-    with pytest.raises(ValueError, match=r"no model is called 'LeNt'; did you mean .*lenet"):
+    with pytest.raises(ValueError, match=r"no model is called 'LeNt'; did you mean lenet"):
         models.build("LeNt")
-    with pytest.raises(ValueError, match=r"there are .*notes\.lenet"):
+    with pytest.raises(ValueError, match=r"models\.list\(\) gives all \d+ names"):
         models.build("zzz")
     assert {"notes.lenet", "notes.lenet_bn"} <= set(models.list())
 

@@ -114,7 +114,7 @@ class Trainer:
 
     Args:
         net: the network, giving scores (N, classes). In training it may give those of auxiliary classifiers too, whose losses
-            :class:`~numbanet.train.AuxiliaryLoss` adds.
+            :class:`~numbanet.train.AuxiliaryLoss` adds; the history's training loss is that sum.
         optimizer: its optimiser; None: SGD with ``lr``.
         loss: takes scores and labels; None: cross-entropy.
         lr: learning rate of the SGD that is made where ``optimizer`` is None.

@@ -1,15 +1,15 @@
 """LeNet on Fashion-MNIST: the shapes after each layer, then training.
 
-    python examples/lenet.py [--epochs 10] [--batch-size 64] [--lr 0.9] [--device cpu]
+    python examples/lenet.py           # the embedded sample
+    python examples/lenet.py --full    # as in the notes: all 60,000 images
 
-Without the full dataset on disk and without a network, a sample of 6,000 images serves.
+Here the training is written out; the scripts of the larger networks leave it to ``numbanet.train.Trainer``.
 """
 
-import argparse
+from _course import load_data, print_shapes, settings
 
 import numbanet
 from numbanet import nn, optim
-from numbanet.data import load_data_fashion_mnist
 from numbanet.train.notes import Accumulator, accuracy, evaluate_accuracy_gpu, init_weights
 
 
@@ -26,17 +26,7 @@ def lenet():
     )  # fmt: skip
 
 
-def print_shapes(net):
-    X = numbanet.rand(size=(1, 1, 28, 28), dtype=numbanet.float32)
-    for layer in net:
-        X = layer(X)
-        print(layer.__class__.__name__, "output shape: \t", X.shape)
-
-
-def train(net, train_iter, test_iter, num_epochs, lr, device):
-    net.apply(init_weights)
-    net.to(device)
-    optimizer = optim.SGD(net.parameters(), lr=lr)
+def train(net, train_iter, test_iter, num_epochs, optimizer, device):
     loss = nn.CrossEntropyLoss()
     for epoch in range(num_epochs):
         metric = Accumulator(3)  # sum of losses, right predictions, images
@@ -57,14 +47,16 @@ def train(net, train_iter, test_iter, num_epochs, lr, device):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=0.9)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-
+    args = settings(
+        __doc__,
+        full={"resize": 28, "batch_size": 256, "optimizer": "sgd", "lr": 0.9, "epochs": 10},
+        # Few images are few steps, in which plain gradient descent hardly leaves the plateau that sigmoids begin on.
+        sample={"resize": 28, "batch_size": 32, "optimizer": "adam", "lr": 0.003, "epochs": 20},
+    )
+    numbanet.manual_seed(0)
     net = lenet()
-    print_shapes(net)
-    train_iter, test_iter = load_data_fashion_mnist(args.batch_size)
-    train(net, train_iter, test_iter, args.epochs, args.lr, args.device)
+    print_shapes(net, args.resize)
+    net.apply(init_weights)
+    net.to(args.device)
+    kind = {"sgd": optim.SGD, "adam": optim.Adam}[args.optimizer]
+    train(net, *load_data(args), args.epochs, kind(net.parameters(), lr=args.lr), args.device)

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,9 +55,13 @@ class Pairs(NamedTuple):
 
 def _spread(numbers: np.ndarray) -> tuple[np.ndarray, int]:
     """(an array that a piece can be read from, the step from element to element: 0 for one number)."""
-    if numbers.size > 1:
-        return numbers.reshape(-1), 1
-    return np.full(PIECE, numbers.reshape(-1)[0], numbers.dtype), 0
+    return (numbers, 1) if numbers.size > 1 else (_repeated(numbers.item(), numbers.dtype), 0)
+
+
+@lru_cache(maxsize=64)
+def _repeated(number: float, dtype: np.dtype) -> np.ndarray:
+    """As many as a piece is long; kept, since most calls come with the same few numbers. Never written to."""
+    return np.full(PIECE, number, dtype)
 
 
 def _pairs(
@@ -149,9 +154,9 @@ def _pairs(
         total[0] = scale * add_up(x, t, *_spread(w), *_spread(p), partial)
 
     def backward_cpu(x: Any, t: Any, w: Any, p: Any, dlosses: Any, dx: Any, scale: float) -> None:
-        w, sw = _spread(w)
-        w = w if scale == 1 else w * x.dtype.type(scale)
-        backward(x, t, w, sw, *_spread(p), *_spread(dlosses), dx)
+        if scale != 1:
+            dlosses = dlosses * x.dtype.type(scale)
+        backward(x, t, *_spread(w), *_spread(p), *_spread(dlosses), dx)
 
     # ------------------------------------------------------------------------------------------------------- CUDA
 

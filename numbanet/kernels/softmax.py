@@ -40,11 +40,13 @@ from numbanet.kernels.index import (
     reread,
     restore_threads,
     rising_key,
+    scalar,
     write,
 )
 from numbanet.kernels.kernel import Kernel, jit
 
-COLUMNS = 128  # columns of one task where inner > 1: two accumulators each, in the first-level cache
+COLUMNS = 128  # rows of one task that stand side by side, as vector lanes: see _take
+SHORT = 48  # the longest rows that are turned into columns: 256 rows of 10 take a third of the time, rows of 64 more
 LANES = 32  # threads that share a row on CUDA: one warp, so a block's sums never depend on the launch
 
 
@@ -61,40 +63,98 @@ def _highest(x, start, end):  # type: ignore[no-untyped-def]
     return key_value(best)
 
 
+# Where inner > 1, rows stand in columns, and where they are so short that no vector fits into them they are put there:
+# a block of COLUMNS rows is copied to a scratch (n, width), worked on with a row in each lane, and copied out. The
+# scratch also spares columns that lie a power of two apart (21 classes of 64 x 64 pixels) their fight for a cache line.
+
+
 @jit
-def _highest_of_columns(x, start, n, stride, width, highest):  # type: ignore[no-untyped-def]
-    """highest[j] = the maximum of column j; a NaN may be lost here (it comes back in the sum of exponentials)."""
-    for j in range(width):
-        write(highest, j, read(x, start + j))
-    for i in range(1, n):
-        at = start + i * stride
+def _take(x, start, n, inner, width, block):  # type: ignore[no-untyped-def]
+    """Copy ``width`` rows, which begin at ``start``, to the columns of ``block``."""
+    if inner == 1:
         for j in range(width):
-            value, most = read(x, at + j), reread(highest, j)
-            write(highest, j, value if value > most else most)
+            for i in range(n):
+                write(block, i * width + j, read(x, start + j * n + i))
+    else:
+        for i in range(n):
+            for j in range(width):
+                write(block, i * width + j, read(x, start + i * inner + j))
+
+
+@jit
+def _give(block, y, start, n, inner, width):  # type: ignore[no-untyped-def]
+    """Copy the columns of ``block`` to rows, as ``_take`` took them."""
+    if inner == 1:
+        for j in range(width):
+            for i in range(n):
+                write(y, start + j * n + i, reread(block, i * width + j))
+    else:
+        for i in range(n):
+            for j in range(width):
+                write(y, start + i * inner + j, reread(block, i * width + j))
+
+
+@scalar
+def _count_tasks(outer, n, inner):  # type: ignore[no-untyped-def]
+    """How many pieces of work ``_piece`` numbers."""
+    if inner > 1:
+        return outer * ((inner + COLUMNS - 1) // COLUMNS)
+    return (outer + COLUMNS - 1) // COLUMNS if n <= SHORT else outer
+
+
+@scalar
+def _piece(task, outer, n, inner):  # type: ignore[no-untyped-def]
+    """(the first of a task's rows in (outer, inner), where it begins, how many there are; 0: one, as it stands)."""
+    if inner > 1:
+        blocks = (inner + COLUMNS - 1) // COLUMNS
+        o, first = task // blocks, task % blocks * COLUMNS
+        return o * inner + first, o * n * inner + first, min(COLUMNS, inner - first)
+    if n <= SHORT:
+        first = task * COLUMNS
+        return first, first * n, min(COLUMNS, outer - first)
+    return task, task * n, 0
+
+
+@jit
+def _highest_of_columns(block, n, width, highest):  # type: ignore[no-untyped-def]
+    """highest[j] = the maximum of column j; a NaN may be lost here (it comes back in the sum of exponentials).
+
+    ``highest`` holds 2 * width: rows go from one half to the other. In place, LLVM writes only what grows, by masked
+    stores, of which Zen does one in twelve cycles: 256 rows of 10 took a third longer.
+    """
+    for j in range(width):
+        write(highest, (n - 1) % 2 * width + j, reread(block, j))
+    for i in range(1, n):
+        source, target = (n - i) % 2 * width, (n - i + 1) % 2 * width
+        for j in range(width):
+            value, most = reread(block, i * width + j), reread(highest, source + j)
+            write(highest, target + j, value if value > most else most)
 
 
 def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callable[..., None]:
-    """The CPU twin that runs ``row`` along contiguous rows (inner = 1), else ``columns`` on blocks of columns.
+    """The CPU twin that runs ``row`` on long contiguous rows, else ``columns`` on blocks of columns.
 
     Args:
         name: the kernel's.
         arrays: 2 for ``(x, y)``, 3 for ``(dy, y, dx)``.
         row: ``row(*arrays, start, end)``.
-        columns: ``columns(*arrays, start, n, stride, width)``.
+        columns: ``columns(block, n, width)`` or ``columns(block_of_dy, block_of_y, n, width)``, which puts its results
+            into the first block.
     """
     if arrays == 2:
 
         @jit(parallel=True, name=f"_{name}_cpu")
         def run(x, y, outer, n, inner):  # type: ignore[no-untyped-def]
             threads = limit_threads(2 * outer * n * inner)
-            blocks = (inner + COLUMNS - 1) // COLUMNS
-            for task in prange(outer * blocks):
-                o = np.int64(task) // blocks
-                first = np.int64(task) % blocks * COLUMNS
-                if inner == 1:
-                    row(x, y, o * n, o * n + n)
+            for task in prange(_count_tasks(outer, n, inner)):
+                _, start, width = _piece(np.int64(task), outer, n, inner)
+                if width == 0:
+                    row(x, y, start, start + n)
                 else:
-                    columns(x, y, o * n * inner + first, n, inner, min(COLUMNS, inner - first))
+                    block = np.empty(n * width, x.dtype)
+                    _take(x, start, n, inner, width, block)
+                    columns(block, n, width)
+                    _give(block, y, start, n, inner, width)
             restore_threads(threads)
 
     else:
@@ -102,14 +162,16 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
         @jit(parallel=True, name=f"_{name}_cpu")
         def run(dy, y, dx, outer, n, inner):  # type: ignore[no-untyped-def]
             threads = limit_threads(2 * outer * n * inner)
-            blocks = (inner + COLUMNS - 1) // COLUMNS
-            for task in prange(outer * blocks):
-                o = np.int64(task) // blocks
-                first = np.int64(task) % blocks * COLUMNS
-                if inner == 1:
-                    row(dy, y, dx, o * n, o * n + n)
+            for task in prange(_count_tasks(outer, n, inner)):
+                _, start, width = _piece(np.int64(task), outer, n, inner)
+                if width == 0:
+                    row(dy, y, dx, start, start + n)
                 else:
-                    columns(dy, y, dx, o * n * inner + first, n, inner, min(COLUMNS, inner - first))
+                    block, other = np.empty(n * width, y.dtype), np.empty(n * width, y.dtype)
+                    _take(dy, start, n, inner, width, block)
+                    _take(y, start, n, inner, width, other)
+                    columns(block, other, n, width)
+                    _give(block, dx, start, n, inner, width)
             restore_threads(threads)
 
     def cpu(*given: Any) -> None:
@@ -153,19 +215,19 @@ def _softmax_forward_row(x, y, start, end):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _softmax_forward_columns(x, y, start, n, stride, width):  # type: ignore[no-untyped-def]
-    highest, total = np.empty(width, x.dtype), np.zeros(width, x.dtype)
-    _highest_of_columns(x, start, n, stride, width, highest)
+def _softmax_forward_columns(block, n, width):  # type: ignore[no-untyped-def]
+    highest, total = np.empty(2 * width, block.dtype), np.zeros(width, block.dtype)
+    _highest_of_columns(block, n, width, highest)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            e = exp_(read(x, at + j) - reread(highest, j))
+            e = exp_(reread(block, at + j) - reread(highest, j))
             write(total, j, reread(total, j) + e)
-            write(y, at + j, e)
+            write(block, at + j, e)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(y, at + j, reread(y, at + j) / reread(total, j))
+            write(block, at + j, reread(block, at + j) / reread(total, j))
 
 
 @cuda.jit
@@ -216,16 +278,16 @@ def _softmax_backward_row(dy, y, dx, start, end):  # type: ignore[no-untyped-def
 
 
 @jit
-def _softmax_backward_columns(dy, y, dx, start, n, stride, width):  # type: ignore[no-untyped-def]
+def _softmax_backward_columns(dy, y, n, width):  # type: ignore[no-untyped-def]
     total = np.zeros(width, y.dtype)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(total, j, reread(total, j) + read(dy, at + j) * read(y, at + j))
+            write(total, j, reread(total, j) + reread(dy, at + j) * reread(y, at + j))
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(dx, at + j, read(y, at + j) * (read(dy, at + j) - reread(total, j)))
+            write(dy, at + j, reread(y, at + j) * (reread(dy, at + j) - reread(total, j)))
 
 
 @cuda.jit
@@ -277,21 +339,21 @@ def _log_softmax_forward_row(x, y, start, end):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _log_softmax_forward_columns(x, y, start, n, stride, width):  # type: ignore[no-untyped-def]
-    highest, total = np.empty(width, x.dtype), np.zeros(width, x.dtype)
-    _highest_of_columns(x, start, n, stride, width, highest)
+def _log_softmax_forward_columns(block, n, width):  # type: ignore[no-untyped-def]
+    highest, total = np.empty(2 * width, block.dtype), np.zeros(width, block.dtype)
+    _highest_of_columns(block, n, width, highest)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            shifted = read(x, at + j) - reread(highest, j)
+            shifted = reread(block, at + j) - reread(highest, j)
             write(total, j, reread(total, j) + exp_(shifted))
-            write(y, at + j, shifted)
+            write(block, at + j, shifted)
     for j in range(width):
-        total[j] = math.log(total[j])
+        write(total, j, log_(reread(total, j)))
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(y, at + j, reread(y, at + j) - reread(total, j))
+            write(block, at + j, reread(block, at + j) - reread(total, j))
 
 
 @cuda.jit
@@ -343,16 +405,16 @@ def _log_softmax_backward_row(dy, y, dx, start, end):  # type: ignore[no-untyped
 
 
 @jit
-def _log_softmax_backward_columns(dy, y, dx, start, n, stride, width):  # type: ignore[no-untyped-def]
+def _log_softmax_backward_columns(dy, y, n, width):  # type: ignore[no-untyped-def]
     total = np.zeros(width, y.dtype)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(total, j, reread(total, j) + read(dy, at + j))
+            write(total, j, reread(total, j) + reread(dy, at + j))
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(dx, at + j, read(dy, at + j) - exp_(read(y, at + j)) * reread(total, j))
+            write(dy, at + j, reread(dy, at + j) - exp_(reread(y, at + j)) * reread(total, j))
 
 
 @cuda.jit
@@ -421,55 +483,52 @@ def _cross_entropy_forward_row(logits, start, n, wanted, weight, ignore_index, s
 
 
 @jit
-def _cross_entropy_forward_columns(logits, start, n, stride, width, target, weight, losses, lse, place, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Rows that stand in ``width`` columns side by side; ``place`` is the first one's in target, losses and lse."""
-    number = logits.dtype.type
-    highest, logarithm = np.empty(width, logits.dtype), np.zeros(width, logits.dtype)
-    everywhere = np.zeros(width, logits.dtype)
-    _highest_of_columns(logits, start, n, stride, width, highest)
+def _cross_entropy_forward_columns(block, n, width, target, weight, losses, lse, place, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Rows in the columns of ``block``; ``place`` is the first one's in target, losses and lse."""
+    number = block.dtype.type
+    highest, logarithm = np.empty(2 * width, block.dtype), np.zeros(width, block.dtype)
+    everywhere = np.zeros(width, block.dtype)
+    _highest_of_columns(block, n, width, highest)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            write(logarithm, j, reread(logarithm, j) + exp_(read(logits, at + j) - reread(highest, j)))
+            write(logarithm, j, reread(logarithm, j) + exp_(reread(block, at + j) - reread(highest, j)))
     for j in range(width):
         write(logarithm, j, log_(reread(logarithm, j)))
     if smoothing > 0:
         for i in range(n):
-            at = start + i * stride
+            at = i * width
             w = weight[i]
             for j in range(width):
-                value = reread(logarithm, j) - (read(logits, at + j) - reread(highest, j))
+                value = reread(logarithm, j) - (reread(block, at + j) - reread(highest, j))
                 write(everywhere, j, reread(everywhere, j) + w * value)
     for j in range(width):
-        wanted = target[place + j]
-        lse[place + j] = highest[j] + logarithm[j]
+        wanted = read(target, place + j)
+        most, its_logarithm = reread(highest, j), reread(logarithm, j)
+        write(lse, place + j, most + its_logarithm)
         if wanted == ignore_index:
-            losses[place + j] = 0
+            write(losses, place + j, 0)
         else:
-            loss = weight[wanted] * (logarithm[j] - fence(logits[start + wanted * stride + j] - highest[j]))
+            loss = read(weight, wanted) * (its_logarithm - fence(reread(block, wanted * width + j) - most))
             if smoothing > 0:
-                loss = (number(1) - smoothing) * loss + smoothing / number(n) * everywhere[j]
-            losses[place + j] = loss
+                loss = (number(1) - smoothing) * loss + smoothing / number(n) * reread(everywhere, j)
+            write(losses, place + j, loss)
 
 
 @jit(parallel=True)
 def _cross_entropy_forward_lines(logits, target, weight, losses, lse, outer, n, inner, ignore_index, smoothing):  # type: ignore[no-untyped-def]  # fmt: skip
     threads = limit_threads(2 * logits.size)
-    blocks = (inner + COLUMNS - 1) // COLUMNS
     share = logits.dtype.type(smoothing)
-    for task in prange(outer * blocks):
-        o = np.int64(task) // blocks
-        first = np.int64(task) % blocks * COLUMNS
-        if inner == 1:
-            loss, total = _cross_entropy_forward_row(logits, o * n, n, target[o], weight, ignore_index, share)
-            losses[o] = loss
-            lse[o] = total
+    for task in prange(_count_tasks(outer, n, inner)):
+        place, start, width = _piece(np.int64(task), outer, n, inner)
+        if width == 0:
+            loss, total = _cross_entropy_forward_row(logits, start, n, target[place], weight, ignore_index, share)
+            losses[place] = loss
+            lse[place] = total
         else:
-            start, width = o * n * inner + first, min(COLUMNS, inner - first)
-            place = o * inner + first
-            _cross_entropy_forward_columns(
-                logits, start, n, inner, width, target, weight, losses, lse, place, ignore_index, share
-            )
+            block = np.empty(n * width, logits.dtype)
+            _take(logits, start, n, inner, width, block)
+            _cross_entropy_forward_columns(block, n, width, target, weight, losses, lse, place, ignore_index, share)
     restore_threads(threads)
 
 
@@ -593,57 +652,64 @@ def _cross_entropy_backward_row(logits, start, n, wanted, weight, lse, scale, dl
 
 
 @jit
-def _cross_entropy_backward_columns(logits, start, n, stride, width, target, weight, lse, scale, dlogits, place, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
-    number = logits.dtype.type
-    shift, total = np.empty(width, logits.dtype), np.zeros(width, logits.dtype)
-    for j in range(width):
-        write(shift, j, read(lse, place + j))
+def _cross_entropy_backward_columns(block, n, width, target, weight, lse, scale, place, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Logits in the columns of ``block`` give way to their gradients."""
+    number = block.dtype.type
+    total, factor = np.zeros(width, block.dtype), np.zeros(width, block.dtype)
+    everywhere = np.zeros(width, block.dtype)
     for i in range(n):
-        at = start + i * stride
+        at = i * width
         for j in range(width):
-            e = exp_(read(logits, at + j) - reread(shift, j))
+            e = exp_(reread(block, at + j) - read(lse, place + j))
             write(total, j, reread(total, j) + e)
-            write(dlogits, at + j, e)
-    factor, everywhere = np.zeros(width, logits.dtype), np.zeros(width, logits.dtype)
+            write(block, at + j, e)
     for j in range(width):
-        wanted = target[place + j]
+        wanted = read(target, place + j)
         if wanted != ignore_index:
-            factor[j] = scale[place + j] * ((number(1) - smoothing) * weight[wanted] + mass) / total[j]
-            everywhere[j] = scale[place + j] * smoothing / number(n)
-    for i in range(n):
-        at = start + i * stride
-        w = weight[i]
-        for j in range(width):
-            e = reread(dlogits, at + j) * reread(factor, j)
-            write(dlogits, at + j, e - w * reread(everywhere, j))
+            sharp = (number(1) - smoothing) * read(weight, wanted)
+            write(factor, j, read(scale, place + j) * (sharp + mass) / reread(total, j))
+            write(everywhere, j, read(scale, place + j) * smoothing / number(n))
+    if smoothing > 0:
+        for i in range(n):
+            at = i * width
+            w = weight[i]
+            for j in range(width):
+                e = reread(block, at + j) * reread(factor, j)
+                write(block, at + j, e - w * reread(everywhere, j))
+    else:
+        for i in range(n):
+            at = i * width
+            for j in range(width):
+                write(block, at + j, reread(block, at + j) * reread(factor, j))
     for j in range(width):
-        wanted = target[place + j]
+        wanted = read(target, place + j)
         if wanted != ignore_index:
-            dlogits[start + wanted * stride + j] -= scale[place + j] * ((number(1) - smoothing) * weight[wanted])
+            sharp = (number(1) - smoothing) * read(weight, wanted)
+            at = wanted * width + j
+            write(block, at, reread(block, at) - read(scale, place + j) * sharp)
         else:
             for i in range(n):
-                dlogits[start + i * stride + j] = shift[j] * number(0)
+                write(block, i * width + j, read(lse, place + j) * number(0))
 
 
 @jit(parallel=True)
 def _cross_entropy_backward_lines(logits, target, weight, lse, scale, dlogits, outer, n, inner, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
     threads = limit_threads(2 * logits.size)
-    blocks = (inner + COLUMNS - 1) // COLUMNS
     number = logits.dtype.type
     share, more = number(smoothing), number(mass)
-    for task in prange(outer * blocks):
-        o = np.int64(task) // blocks
-        first = np.int64(task) % blocks * COLUMNS
-        if inner == 1:
+    for task in prange(_count_tasks(outer, n, inner)):
+        place, start, width = _piece(np.int64(task), outer, n, inner)
+        if width == 0:
             _cross_entropy_backward_row(
-                logits, o * n, n, target[o], weight, lse[o], scale[o], dlogits, ignore_index, share, more
+                logits, start, n, target[place], weight, lse[place], scale[place], dlogits, ignore_index, share, more
             )
         else:
-            start, width = o * n * inner + first, min(COLUMNS, inner - first)
-            place = o * inner + first
+            block = np.empty(n * width, logits.dtype)
+            _take(logits, start, n, inner, width, block)
             _cross_entropy_backward_columns(
-                logits, start, n, inner, width, target, weight, lse, scale, dlogits, place, ignore_index, share, more
+                block, n, width, target, weight, lse, scale, place, ignore_index, share, more
             )
+            _give(block, dlogits, start, n, inner, width)
     restore_threads(threads)
 
 

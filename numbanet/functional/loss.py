@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +106,8 @@ class PairLossFunction(Function):
         array = x._array
         w, p = _numbers(1.0 if weight is None else weight, x), _numbers(p, x)
         ctx.loss = loss
-        ctx.save_for_backward(x, t, wrap(w), wrap(p))
+        if True in ctx.needs_input_grad:
+            ctx.save_for_backward(x, t, wrap(w), wrap(p))
         n = array.size
         ctx.scale = 1.0 / n if reduction == "mean" and n else 1.0
         if reduction == "none":
@@ -151,13 +151,7 @@ def _numbers(values: Tensor | float, like: Tensor) -> Any:
     """A (n,) array of ``like``'s dtype, or (1,) for one number."""
     if isinstance(values, Tensor):
         return _flat(values)
-    return number_on_device(values, like._array.dtype, like.device)
-
-
-@lru_cache(maxsize=64)
-def number_on_device(value: float, dtype: np.dtype, device: devices.Device) -> Any:
-    """One number as an array (1,): made once, never written to."""
-    return devices.full((1,), value, dtype, device)
+    return devices.constant(1, values, like._array.dtype, like.device)
 
 
 def _flat(x: Tensor) -> Any:

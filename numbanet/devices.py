@@ -195,7 +195,9 @@ _POOL_FROM = 1 << 16  # bytes; smaller arrays are malloc's business
 _POOL_LIMIT = 1 << 32  # bytes kept for reuse at most
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _Memory = tuple[np.ndarray, int, int]  # bytes, the address of the first aligned one, how many there are from it on
+_KEPT = 1 << 11  # the longest constant that is kept, and how many are
 _free: dict[int, deque[_Memory]] = {}
+_constants: dict[tuple[int, float, str, str], Array] = {}
 _pooled_bytes = 0
 
 
@@ -238,6 +240,7 @@ def empty_cache() -> None:
     """Give the pool's free memory back to the system."""
     global _pooled_bytes
     _free.clear()
+    _constants.clear()
     _pooled_bytes = 0
 
 
@@ -260,6 +263,19 @@ def full(shape: tuple[int, ...], value: float, dtype: np.dtype, device: Device =
         array.fill(value)
         return array
     return cuda.to_device(np.full(shape, value, dtype))
+
+
+def constant(size: int, value: float, dtype: np.dtype, device: Device = CPU) -> Array:
+    """A vector of one value for who only reads it: made once, and kept where it is small."""
+    if size > _KEPT or value != value:
+        return full((size,), value, dtype, device)
+    key = size, value, dtype.char, device.type
+    made = _constants.get(key)
+    if made is None:
+        if len(_constants) >= _KEPT:
+            _constants.clear()
+        made = _constants[key] = full((size,), value, dtype, device)
+    return made
 
 
 def to_host(array: Array) -> np.ndarray:

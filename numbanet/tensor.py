@@ -5,7 +5,7 @@ Every method is one line into ``functional``; this file holds no arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -226,7 +226,7 @@ class Tensor(Variable):
             raise RuntimeError("retain_grad: this tensor does not require grad")
         node, output = self._edge()
         if self.grad_fn is not None and node is not None:
-            node._capture[output] = self
+            node._keep_gradient(output, self)
             self._retains_grad = True
 
     @property
@@ -241,9 +241,7 @@ class Tensor(Variable):
         assert node is not None
         if self.grad_fn is None:
             self.__dict__["_kept_accumulator"] = node  # hooks on a leaf live as long as the leaf
-        hooks = node._hooks.setdefault(output, [])
-        hooks.append(hook)
-        return RemovableHandle(hooks, hook)
+        return node._add_hook(output, hook)
 
     # ------------------------------------------------------------------ conversion
 
@@ -1090,6 +1088,19 @@ def _promoted(name: str, values: tuple[Any, ...]) -> tuple[list[Any], np.dtype, 
     return made, ranks[0][0] if len({r for r in ranks}) == 1 else dtypes.result_type(*ranks), device
 
 
+def of_one_kind(values: Iterable[Any]) -> bool:
+    """Whether these are CPU tensors of one dtype, which need no promotion: what the common call is made of."""
+    dtype = None
+    for value in values:
+        if not isinstance(value, Tensor):
+            return False
+        array = value._array
+        if type(array) is not np.ndarray or (dtype is not None and array.dtype is not dtype):
+            return False
+        dtype = array.dtype
+    return dtype is not None
+
+
 def result_dtype(name: str, *values: Any) -> np.dtype:
     """The dtype that tensors and numbers of one call are promoted to."""
     return _promoted(name, values)[1]
@@ -1097,10 +1108,12 @@ def result_dtype(name: str, *values: Any) -> np.dtype:
 
 def operands(name: str, *values: Any) -> list[Tensor]:
     """Tensors from tensors and numbers of one call, promoted to one dtype and checked to be on one device."""
+    if of_one_kind(values):
+        return list(values)
     made, dtype, device = _promoted(name, values)
     for position, value in enumerate(made):
         if not isinstance(value, Tensor):
-            array = np.full((), value, dtype)
+            array = np.array(value, dtype)
             made[position] = wrap(array if device is None or device.type == "cpu" else devices.to_device(array, device))
         elif value.dtype != dtype:
             made[position] = value.to(dtype=dtype)

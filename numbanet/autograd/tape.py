@@ -16,7 +16,7 @@ from weakref import ref
 
 import numpy as np
 
-from numbanet.devices import device_of
+from numbanet.devices import device_of, full
 
 # ----------------------------------------------------------------------------------------------------- grad mode
 
@@ -53,16 +53,12 @@ class _GradMode:
     """A context manager and decorator that sets the grad mode, and puts the old one back."""
 
     _wanted: bool
-
-    def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        self._before: list[bool] = []
+    _before: list[bool]
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        instance = super().__new__(cls)
-        if function is not None:  # used as a bare decorator, @no_grad
-            cls.__init__(instance)
-            return instance(function)
-        return instance
+        instance = object.__new__(cls)
+        instance._before = []
+        return instance if function is None else instance(function)  # a function: used as a bare decorator, @no_grad
 
     def __enter__(self) -> None:
         self._before.append(_mode.enabled)
@@ -194,24 +190,27 @@ _NOWHERE: tuple[Node | None, int] = (None, 0)  # the edge of an input that wants
 class Node:
     """One recorded operation: a tensor's ``grad_fn``, and the ``ctx`` that a Function's forward and backward share.
 
+    Attributes are class defaults until set: every operation makes a node.
+
     Attributes:
         next_functions: a pair (node, output index) for each input, (None, 0) where no gradient is wanted.
         needs_input_grad: a bool for each input.
     """
 
     function: type[Function]
+    next_functions: tuple[tuple[Node | None, int], ...] = ()
+    _saved: Any = ()
+    _released = False
+    _dirty: tuple[Any, ...] = ()
+    _not_differentiable: tuple[Any, ...] = ()
+    _materialize = True
+    _shapes: tuple[Any, ...] = ()  # of each output: (shape, dtype, device)
+    _hooks: dict[int, list[Callable[[Any], Any]]] | None = None  # of the outputs' gradients, see _add_hook
+    _capture: dict[int, Variable] | None = None  # outputs that keep their gradient, see _keep_gradient
+    _post_hooks: list[Callable[[Any, Any], Any]] | None = None
 
     def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
-        self.next_functions: tuple[tuple[Node | None, int], ...] = ()
-        self._saved: Any = ()
-        self._released = False
-        self._dirty: tuple[Any, ...] = ()
-        self._not_differentiable: tuple[Any, ...] = ()
-        self._materialize = True
-        self._shapes: tuple[Any, ...] = ()
-        self._hooks: dict[int, list[Callable[[Any], Any]]] = {}
-        self._capture: dict[int, Variable] = {}
 
     # what forward calls
     def save_for_backward(self, *tensors: Any) -> None:
@@ -244,7 +243,7 @@ class Node:
             )
         tensors = []
         for tensor, version, output in self._saved if type(self._saved) is tuple else self._saved.fetch():
-            if tensor is not None and tensor._version != version:
+            if tensor is not None and tensor._changes is not None and tensor._changes[0] != version:
                 raise RuntimeError(
                     f"{self.name()}: a tensor of shape {tuple(tensor.shape)} that backward needs was modified by an "
                     f"in-place operation: it is at version {tensor._version}, expected version {version}. Use an "
@@ -266,10 +265,10 @@ class Node:
             kept, place = tensor, None
             for index, output in enumerate(outputs):
                 if tensor is output:
-                    differentiable = not any(output is t for t in self._not_differentiable)
+                    differentiable = not any([output is t for t in self._not_differentiable])
                     kept, place = output._alias(), index if differentiable else None
                     break
-            packed.append((kept, kept._version, place))
+            packed.append((kept, 0 if kept._changes is None else kept._changes[0], place))
         self._saved = tuple(packed) if _mode.saver is None else _mode.saver(tuple(packed))
 
     def _recount(self, target: Variable) -> None:
@@ -291,11 +290,14 @@ class Node:
         if not isinstance(output, Variable):
             return None
         array = output._array
-        if array.dtype.kind == "f" and not any([output is t for t in self._not_differentiable]):
+        dtype = array.dtype
+        if dtype.kind == "f" and not (
+            self._not_differentiable and any([output is t for t in self._not_differentiable])
+        ):
             output._node, output._output, output._requires_grad = self, index, True
             if output._base is not None:
                 output._seen = output._version
-        return array.shape, array.dtype, device_of(array)
+        return array.shape, dtype, device_of(array)
 
     def _release(self) -> None:
         self._released = bool(self._saved)
@@ -311,9 +313,25 @@ class Node:
 
     def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
         """Call ``hook(grad_inputs, grad_outputs)`` after this node has run in backward."""
-        hooks = self.__dict__.setdefault("_post_hooks", [])
+        if self._post_hooks is None:
+            self._post_hooks = []
+        self._post_hooks.append(hook)
+        return RemovableHandle(self._post_hooks, hook)
+
+    # what tensors call
+    def _add_hook(self, output: int, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call ``hook(gradient)`` when the gradient of an output is known."""
+        if self._hooks is None:
+            self._hooks = {}
+        hooks = self._hooks.setdefault(output, [])
         hooks.append(hook)
         return RemovableHandle(hooks, hook)
+
+    def _keep_gradient(self, output: int, variable: Variable) -> None:
+        """Put the gradient of an output into ``variable.grad``."""
+        if self._capture is None:
+            self._capture = {}
+        self._capture[output] = variable
 
     def __repr__(self) -> str:
         return f"<{self.name()} at {id(self):#x}>"
@@ -389,19 +407,20 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run forward and record it where an input requires a gradient."""
-        recording = _mode.enabled
+        mode = _mode
+        recording = mode.enabled
         if recording:
             needs = tuple([isinstance(a, Variable) and a._requires_grad for a in args])
             recording = True in needs
-        if not recording:
-            needs = (False,) * len(args)
-        node = cls._node_type(needs)
-        before = _mode.enabled
-        _mode.enabled = False
-        try:
+            node = cls._node_type(needs)
+            mode.enabled = False
+            try:
+                result = cls.forward(node, *args)
+            finally:
+                mode.enabled = True
+        else:
+            node = cls._node_type((False,) * len(args))
             result = cls.forward(node, *args)
-        finally:
-            _mode.enabled = before
         outputs = result if type(result) is tuple else (result,)
         if node._dirty:
             for tensor in node._dirty:
@@ -474,12 +493,8 @@ class _OnceDifferentiable(Node):
 
 def _order(roots: Iterable[Node]) -> dict[Node, int]:
     """How many edges lead to each node that the roots reach."""
-    counts: dict[Node, int] = {}
-    stack = []
-    for root in roots:
-        if root not in counts:
-            counts[root] = 0
-            stack.append(root)
+    counts: dict[Node, int] = dict.fromkeys(roots, 0)
+    stack = list(counts)
     while stack:
         for following, _ in stack.pop().next_functions:
             if following is None:
@@ -535,7 +550,7 @@ def run_backward(
     for tensor, gradient in zip(tensors, gradients, strict=True):
         node, index = tensor._edge()
         _add_waiting(waiting, node, index, gradient, False)
-    counts = _order(list(waiting))
+    counts = _order(waiting)
     targets: dict[tuple[Node, int], list[int]] = {}
     captured: list[Any] = [None] * len(inputs or ())
     active: set[Node] | None = None
@@ -543,19 +558,23 @@ def run_backward(
         for position, tensor in enumerate(inputs):
             targets.setdefault(tensor._edge(), []).append(position)
         active = _leading_to({node for node, _ in targets}, counts)
-    ready = [node for node, count in counts.items() if count == 0]
+    ready = [node for node in waiting if counts[node] == 0]  # what a root leads to has a count
 
-    with set_grad_enabled(create_graph):
+    before = _mode.enabled
+    _mode.enabled = create_graph
+    try:
         while ready:
             node = ready.pop()
-            received = waiting.pop(node, {})
+            received = waiting.pop(node, None)
             if received and (active is None or node in active):
-                for index, hooks in node._hooks.items():
-                    if index in received:
-                        received[index] = _call_hooks(hooks, received[index])
-                for index, retaining in node._capture.items():
-                    if index in received:
-                        retaining.grad = received[index][0] if create_graph else received[index][0].detach()
+                if node._hooks is not None:
+                    for index, hooks in node._hooks.items():
+                        if index in received:
+                            received[index] = _call_hooks(hooks, received[index])
+                if node._capture is not None:
+                    for index, retaining in node._capture.items():
+                        if index in received:
+                            retaining.grad = received[index][0] if create_graph else received[index][0].detach()
                 if inputs is not None:
                     for index, (gradient, _) in received.items():
                         for position in targets.get((node, index), ()):
@@ -563,13 +582,16 @@ def run_backward(
                 if isinstance(node, AccumulateGrad):
                     if accumulate and (inputs is None or (node, 0) in targets):
                         _accumulate(node.variable, *received[0], create_graph)
-                elif active is None or any(n in active for n, _ in node.next_functions if n is not None):
+                elif active is None or any([n in active for n, _ in node.next_functions if n is not None]):
                     _visit(node, received, waiting, retain_graph)
             for following, _ in node.next_functions:
                 if following is not None:
-                    counts[following] -= 1
-                    if counts[following] == 0:
+                    count = counts[following] - 1
+                    counts[following] = count
+                    if count == 0:
                         ready.append(following)
+    finally:
+        _mode.enabled = before
     if inputs is not None and accumulate:
         for position, tensor in enumerate(inputs):
             if tensor._node is not None and captured[position] is not None:
@@ -586,24 +608,26 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
     else:
         grads = tuple(
             [
-                received[i][0] if i in received else (_zeros(shape) if node._materialize and shape else None)
+                received[i][0] if i in received else (_filled(0, *shape) if node._materialize and shape else None)
                 for i, shape in enumerate(node._shapes)
             ]
         )
     results = node._run(grads)
-    if not isinstance(results, tuple):
+    if type(results) is not tuple and not isinstance(results, tuple):
         results = (results,)
-    if len(results) < len(node.next_functions) or any(r is not None for r in results[len(node.next_functions) :]):
+    edges = node.next_functions
+    if len(results) != len(edges) and (
+        len(results) < len(edges) or any([r is not None for r in results[len(edges) :]])
+    ):
         raise RuntimeError(
-            f"{node.name()}: backward returned {len(results)} gradients, expected {len(node.next_functions)} "
+            f"{node.name()}: backward returned {len(results)} gradients, expected {len(edges)} "
             "(one for each input of forward, None where there is none)"
         )
-    post = node.__dict__.get("_post_hooks")
-    if post:
-        for hook in list(post):
+    if node._post_hooks is not None:
+        for hook in list(node._post_hooks):
             changed = hook(results, grads)
             results = results if changed is None else changed
-    for position, ((following, index), result) in enumerate(zip(node.next_functions, results, strict=False)):
+    for position, ((following, index), result) in enumerate(zip(edges, results, strict=False)):
         if following is None or result is None:
             continue
         owned = result._base is None and result._changes is None and not any([result is g for g in grads])
@@ -616,21 +640,24 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
 
 
 def _check_gradient(node: Node, following: Node, index: int, gradient: Any) -> None:
-    if isinstance(following, AccumulateGrad):
-        shape = following.variable._array.shape
-    elif following._shapes:
+    if following._shapes:
         shape = following._shapes[index][0]
+    elif isinstance(following, AccumulateGrad):
+        shape = following.variable._array.shape
     else:
         return
-    if tuple(gradient.shape) != tuple(shape):
+    given = gradient._array.shape
+    if given != shape and tuple(given) != tuple(shape):
         raise RuntimeError(
-            f"{node.name()}: backward returned a gradient of shape {tuple(gradient.shape)} for an input of shape {tuple(shape)}"
+            f"{node.name()}: backward returned a gradient of shape {tuple(given)} for an input of shape {tuple(shape)}"
         )
 
 
 def _add_waiting(waiting: dict[Any, Any], node: Any, index: int, gradient: Any, owned: bool) -> None:
-    slots = waiting.setdefault(node, {})
-    if index in slots:
+    slots = waiting.get(node)
+    if slots is None:
+        waiting[node] = {index: (gradient, owned)}
+    elif index in slots:
         slots[index] = (slots[index][0] + gradient, True)
     else:
         slots[index] = (gradient, owned)
@@ -646,10 +673,10 @@ def _call_hooks(hooks: list[Callable[[Any], Any]], slot: tuple[Any, bool]) -> tu
     return gradient, owned
 
 
-def _zeros(shape: Any) -> Any:
-    from numbanet.tensor import zeros
+def _filled(value: float, shape: Any, dtype: Any, device: Any) -> Any:
+    from numbanet.tensor import wrap
 
-    return zeros(shape[0], dtype=shape[1], device=shape[2])
+    return wrap(full(tuple(shape), value, dtype, device))
 
 
 def _accumulate(variable: Any, gradient: Any, owned: bool, create_graph: bool) -> None:
@@ -679,18 +706,19 @@ def _start_gradients(tensors: Sequence[Any], gradients: Any, caller: str) -> lis
                 f"{caller}: a tensor of shape {tuple(tensor.shape)} does not require grad and has no grad_fn: nothing "
                 "that requires gradients went into it (or it was made under no_grad)"
             )
+        array = tensor._array
         if gradient is None:
-            if tensor.numel() != 1:
+            if array.size != 1:
                 raise RuntimeError(
                     f"{caller}: a gradient can be implied only for a tensor of one element, got shape "
-                    f"{tuple(tensor.shape)}: reduce it to a scalar (.sum(), .mean()) or pass gradient="
+                    f"{tuple(array.shape)}: reduce it to a scalar (.sum(), .mean()) or pass gradient="
                 )
-            gradient = tensor.detach().new_ones(tuple(tensor.shape))
-        elif tuple(gradient.shape) != tuple(tensor.shape):
+            gradient = _filled(1, array.shape, array.dtype, device_of(array))
+        elif gradient._array.shape != array.shape and tuple(gradient.shape) != tuple(array.shape):
             raise RuntimeError(
-                f"{caller}: the gradient has shape {tuple(gradient.shape)}, the tensor {tuple(tensor.shape)}; they must agree"
+                f"{caller}: the gradient has shape {tuple(gradient.shape)}, the tensor {tuple(array.shape)}; they must agree"
             )
-        elif gradient.dtype != tensor.dtype or gradient.device != tensor.device:
+        elif gradient._array.dtype != array.dtype or gradient.device != tensor.device:
             gradient = gradient.to(device=tensor.device, dtype=tensor.dtype)
         starts.append(gradient)
     return starts

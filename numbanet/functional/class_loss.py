@@ -6,19 +6,17 @@ Cross-entropy is fused with softmax. The others are expressions of differentiabl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbanet import devices, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional.activation import log_softmax, softmax
 from numbanet.functional.arithmetic import clamp_min, exp
 from numbanet.functional.loss import check_constant, check_tensors, reduced, reduction_name
 from numbanet.kernels import loss as kernels
-from numbanet.kernels import reduction as reduction_kernels
 from numbanet.kernels import softmax as softmax_kernels
 from numbanet.tensor import Tensor, wrap
 
@@ -79,15 +77,24 @@ def cross_entropy(
         if ignore_index >= 0:
             raise RuntimeError(f"cross_entropy: a floating target has no ignore_index, got {ignore_index}")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
-    whole = _check_classes("cross_entropy", input, target, weight, ignore_index)
-    return CrossEntropyFunction.apply(input, target, weight, reduction, ignore_index, float(label_smoothing), whole)
+    classes = _classes("cross_entropy", input, target, weight)
+    return CrossEntropyFunction.apply(input, classes, reduction, ignore_index, float(label_smoothing))
 
 
-def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> bool:
-    """Check the shapes of logits and class targets, and (on the CPU) that every target is a class.
+class _Classes(NamedTuple):
+    """Logits (or log-probabilities) and targets as the kernels want them."""
 
-    Returns:
-        Whether no target can be ``ignore_index``, which then need not be looked for.
+    name: str
+    x: Any  # (outer, C, inner)
+    target: Any  # (outer, inner), int64
+    weight: Any  # (C,)
+
+
+def _classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> _Classes:
+    """Check the shapes and dtypes of logits and class targets.
+
+    Raises:
+        As ``cross_entropy``, but for targets out of range, which the kernels notice.
     """
     x, t = tuple(input._array.shape), tuple(target._array.shape)
     if not x:
@@ -98,23 +105,35 @@ def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | No
     expected = () if len(x) == 1 else (x[0], *x[2:])
     if t != expected:
         raise RuntimeError(f"{name}: expected target of shape {expected} for input {x}, got {t}")
-    if target.dtype not in (np.int64, np.uint8):
-        raise RuntimeError(f"{name}: expected target of dtype int64 (or uint8), got {target.dtype}")
-    if weight is not None and tuple(weight._array.shape) != (classes,):
-        raise RuntimeError(
-            f"{name}: expected weight of shape ({classes},) for input {x}, got {tuple(weight._array.shape)}"
-        )
-    check_constant(name, weight=weight)
-    values = target._array
-    # On CUDA looking at the values would wait for the device at every step.
-    if type(values) is not np.ndarray or not values.size:
-        return False
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= classes:
-        wrong = values[(values != ignore_index) & ((values < 0) | (values >= classes))]
+    dtype = target._array.dtype
+    if dtype not in (dtypes.int64, dtypes.uint8):
+        raise RuntimeError(f"{name}: expected target of dtype int64 (or uint8), got {dtype}")
+    if weight is not None:
+        if tuple(weight._array.shape) != (classes,):
+            raise RuntimeError(
+                f"{name}: expected weight of shape ({classes},) for input {x}, got {tuple(weight._array.shape)}"
+            )
+        check_constant(name, weight=weight)
+    outer, inner = (1, 1) if len(x) == 1 else (x[0], math.prod(x[2:]))
+    logits = devices.contiguous(input._array).reshape(outer, classes, inner)
+    labels = devices.contiguous(target._array if dtype == dtypes.int64 else target.long()._array)
+    if weight is None:
+        weights = devices.constant(classes, 1.0, logits.dtype, input.device)
+    else:
+        weights = devices.contiguous(weight._array)
+    return _Classes(name, logits, labels.reshape(outer, inner), weights)
+
+
+def _check_targets(classes: _Classes, ignore_index: int) -> None:
+    """Refuse targets that are no class, on the CPU: on CUDA looking at them would wait for the device at every step."""
+    target, n = classes.target, classes.x.shape[1]
+    if type(target) is np.ndarray:
+        wrong = target[(target != ignore_index) & ((target < 0) | (target >= n))]
         if wrong.size:
-            raise IndexError(f"{name}: target {int(wrong[0])} is out of bounds for C={classes} classes (input {x})")
-    return not low <= ignore_index <= high
+            raise IndexError(
+                f"{classes.name}: target {int(wrong[0])} is out of bounds for C={n} classes (input as (N, C, positions): "
+                f"{tuple(classes.x.shape)})"
+            )
 
 
 def _cross_entropy_of_probabilities(
@@ -149,101 +168,43 @@ def _along(values: Tensor, dim: int, ndim: int) -> Tensor:
     return values.reshape(-1, *(1,) * (ndim - dim - 1))
 
 
-class _Classes(NamedTuple):
-    """Logits (or log-probabilities) and targets as the kernels want them."""
-
-    x: Any  # (outer, C, inner)
-    target: Any  # (outer, inner), int64
-    weight: Any  # (C,)
-
-
-def _classes(x: Tensor, target: Tensor, weight: Tensor | None) -> _Classes:
-    logits = devices.contiguous(x._array)
-    shape = tuple(logits.shape)
-    outer, classes = (1, shape[0]) if len(shape) == 1 else shape[:2]
-    inner = math.prod(shape[2:])
-    labels = devices.contiguous(target._array if target._array.dtype == np.int64 else target.long()._array)
-    weights = _ones(classes, x.dtype, x.device) if weight is None else devices.contiguous(weight._array)
-    return _Classes(logits.reshape(outer, classes, inner), labels.reshape(outer, inner), weights)
-
-
-@lru_cache(maxsize=64)
-def _ones(classes: int, dtype: np.dtype, device: Any) -> Any:
-    """Weights for who gave none: made once, never written to."""
-    return devices.full((classes,), 1, dtype, device)
-
-
-def _mass(classes: _Classes, ignore_index: int, weighted: bool, whole: bool) -> Any:
-    """The sum of the weights of the targets that count, which divides a mean: of 0 it makes NaN, as in PyTorch.
-
-    A number on the CPU, a 0-d tensor on CUDA, where reading it would wait for the device.
-    """
-    target, weight = classes.target, classes.weight
-    if type(target) is not np.ndarray:
-        counted = wrap(target) != ignore_index
-        if not weighted:
-            return counted.sum()
-        index = wrap(target).masked_fill(counted.logical_not(), 0)
-        return (wrap(weight)[index] * counted.to(dtype=weight.dtype)).sum()
-    if not weighted:
-        return target.size if whole else target.size - int(np.count_nonzero(target == ignore_index))
-    labels = target.reshape(-1)
-    if not whole:
-        labels = labels[labels != ignore_index]
-    return float((np.bincount(labels, minlength=weight.size) * weight.astype(np.float64)).sum())
-
-
-def _forward_of_classes(
-    ctx: Any,
-    x: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    whole: bool,
-    run: Callable[[_Classes, Any, Any], None],
-) -> Tensor:
-    """What ``CrossEntropyFunction`` and ``NLLFunction`` have in common; ``run(classes, losses, lse)`` fills the two."""
-    classes = _classes(x, target, weight)
-    shape = tuple(classes.target.shape)
-    losses, lse = [devices.empty(shape, x.dtype, x.device) for _ in range(2)]
+def _forward_of_classes(ctx: Any, x: Tensor, classes: _Classes, reduction: str, ignore_index: int, run: Any) -> Tensor:
+    """What ``CrossEntropyFunction`` and ``NLLFunction`` have in common; ``run(losses, sums)`` calls the kernel."""
+    shape, dtype = tuple(x._array.shape), x._array.dtype
+    losses = devices.empty(tuple(classes.target.shape) if reduction == "none" else (0, 0), dtype, x.device)
+    sums = devices.empty((3,), dtype, x.device)
     if classes.x.size:
-        run(classes, losses, lse)
-    elif losses.size:  # no classes at all, so every target is ignored
-        losses = devices.full(shape, 0, x.dtype, x.device)
-    ctx.settings = reduction, ignore_index
-    ctx.mass = _mass(classes, ignore_index, weight is not None, whole) if reduction == "mean" else 1
-    ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight), wrap(lse))
+        run(losses, sums)
+        if type(sums) is np.ndarray and sums[2]:
+            _check_targets(classes, ignore_index)
+    else:  # no samples, or no classes, so that every target must be ignored
+        _check_targets(classes, ignore_index)
+        losses, sums = [devices.full(tuple(a.shape), 0, dtype, x.device) for a in (losses, sums)]
+    if reduction != "mean":
+        ctx.mass = 1
+    else:  # of 0 it makes NaN, as in PyTorch; a number on the CPU, a tensor on CUDA, where reading it would wait
+        ctx.mass = wrap(sums)[1] if x.is_cuda else sums[1].item()
     if reduction == "none":
-        return wrap(losses.reshape(tuple(target._array.shape)))
-    total = devices.empty((1, 1), x.dtype, x.device)
-    reduction_kernels.sum_(losses.reshape(1, losses.size, 1), total)
-    loss = wrap(total.reshape(()))
-    if reduction == "sum":
-        return loss
+        return wrap(losses.reshape((*shape[:1], *shape[2:]) if len(shape) > 1 else ()))
     if x.is_cuda:
-        return loss / ctx.mass
-    total.fill(total.item() / ctx.mass if ctx.mass else math.nan)
-    return loss
+        return wrap(sums)[0] / ctx.mass if reduction == "mean" else wrap(sums)[0]
+    total = sums[0].item()
+    return wrap(np.array(total / ctx.mass if ctx.mass else math.nan, dtype))
 
 
 def _scales(ctx: Any, dloss: Tensor, target: Tensor) -> Any:
-    """What each target's loss weighs in the gradient: an array (outer, inner)."""
-    shape = tuple(target._array.shape)
-    if ctx.settings[0] == "none":
-        return devices.contiguous(dloss._array).reshape(shape)
-    if not dloss.is_cuda:
-        value = dloss._array.item()
-        return devices.full(shape, value / ctx.mass if ctx.mass else math.copysign(math.inf, value), dloss.dtype)
-    scale = dloss if ctx.settings[0] == "sum" else dloss / ctx.mass
-    return devices.contiguous(scale.to(dtype=dloss.dtype).expand(*shape)._array)
+    """What each target's loss weighs in the gradient: an array (outer, inner), or (1, 1) where it is one number."""
+    if dloss._array.ndim:
+        return devices.contiguous(dloss._array).reshape(tuple(target._array.shape))
+    if dloss.is_cuda:
+        return (dloss / ctx.mass).to(dtype=dloss.dtype)._array.reshape(1, 1)
+    value = dloss._array.item()
+    return np.full((1, 1), value / ctx.mass if ctx.mass else math.copysign(math.inf, value), dloss._array.dtype)
 
 
 def _scales_with_graph(ctx: Any, dloss: Tensor, target: Tensor) -> Tensor:
     """As ``_scales``, differentiable, and broadcasting with (outer, C, inner)."""
-    if ctx.settings[0] == "none":
-        return dloss.reshape(target.shape[0], 1, target.shape[1])
-    return dloss if ctx.settings[0] == "sum" else dloss / ctx.mass
+    return dloss.reshape(target.shape[0], 1, target.shape[1]) if dloss.ndim else dloss / ctx.mass
 
 
 def _marks(target: Tensor, ignore_index: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -257,36 +218,31 @@ class CrossEntropyFunction(Function):
     """Softmax, logarithm, pick and reduction in one; dx = (sum of q * softmax(x) - q) * dloss (q: see the kernel)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        target: Tensor,
-        weight: Tensor | None,
-        reduction: str,
-        ignore_index: int,
-        smoothing: float,
-        whole: bool,
-    ) -> Tensor:
-        def run(classes: _Classes, losses: Any, lse: Any) -> None:
-            softmax_kernels.cross_entropy_forward(*classes, losses, lse, ignore_index, smoothing)
+    def forward(ctx: Any, x: Tensor, classes: _Classes, reduction: str, ignore_index: int, smoothing: float) -> Tensor:
+        lse = devices.empty(tuple(classes.target.shape), x._array.dtype, x.device)
+        ctx.settings = ignore_index, smoothing
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight), wrap(lse))
 
-        ctx.smoothing = smoothing
-        return _forward_of_classes(ctx, x, target, weight, reduction, ignore_index, whole, run)
+        def run(losses: Any, sums: Any) -> None:
+            softmax_kernels.cross_entropy_forward(*classes[1:], losses, lse, sums, ignore_index, smoothing)
+
+        return _forward_of_classes(ctx, x, classes, reduction, ignore_index, run)
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> Any:
         x, target, weight, lse = ctx.saved_tensors
-        ignore_index, smoothing = ctx.settings[1], ctx.smoothing
-        outer, inner = target.shape
-        shape = (outer, weight.shape[0], inner)
+        ignore_index, smoothing = ctx.settings
+        outer, inner = target._array.shape
+        shape = (outer, weight._array.size, inner)
         if is_grad_enabled():
             ignored, onehot = _marks(target, ignore_index, shape[1])
             weights = weight.reshape(1, -1, 1)
             q = onehot.to(dtype=x.dtype) * weights * (1 - smoothing) + weights * (smoothing / max(1, shape[1]))
             q = (q * _scales_with_graph(ctx, dloss, target)).masked_fill(ignored, 0.0)
             dx = softmax(x.reshape(shape), 1) * q.sum(1, keepdim=True) - q
-            return dx.reshape(x.shape), None, None, None, None, None, None
-        dx = devices.empty(shape, x.dtype, x.device)
+            return dx.reshape(x.shape), None, None, None, None
+        dx = devices.empty(shape, x._array.dtype, x.device)
         if dx.size:
             softmax_kernels.cross_entropy_backward(
                 devices.contiguous(x._array).reshape(shape),
@@ -298,7 +254,7 @@ class CrossEntropyFunction(Function):
                 ignore_index,
                 smoothing,
             )
-        return wrap(dx.reshape(tuple(x._array.shape))), None, None, None, None, None, None
+        return wrap(dx.reshape(x._array.shape)), None, None, None, None
 
 
 def nll_loss(
@@ -323,37 +279,39 @@ def nll_loss(
     reduction = reduction_name("nll_loss", reduction, size_average, reduce)
     shapes.check_floating("nll_loss", input=input, weight=weight)
     check_tensors("nll_loss", target=target)
-    whole = _check_classes("nll_loss", input, target, weight, ignore_index)
-    return NLLFunction.apply(input, target, weight, reduction, ignore_index, whole)
+    classes = _classes("nll_loss", input, target, weight)
+    return NLLFunction.apply(input, classes, reduction, ignore_index)
 
 
 class NLLFunction(Function):
     """loss[n] = -w[t[n]] * x[n, t[n]], fused with the reduction; dx is -w[t[n]] * dloss at t[n], and 0 elsewhere."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int, whole: bool
-    ) -> Tensor:
-        def run(classes: _Classes, losses: Any, lse: Any) -> None:
-            kernels.nll_forward(*classes, losses, ignore_index)
+    def forward(ctx: Any, x: Tensor, classes: _Classes, reduction: str, ignore_index: int) -> Tensor:
+        ctx.ignore_index = ignore_index
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight))
 
-        return _forward_of_classes(ctx, x, target, weight, reduction, ignore_index, whole, run)
+        def run(losses: Any, sums: Any) -> None:
+            kernels.nll_forward(*classes[1:], losses, sums, ignore_index)
+
+        return _forward_of_classes(ctx, x, classes, reduction, ignore_index, run)
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> Any:
-        x, target, weight, _ = ctx.saved_tensors
-        ignore_index = ctx.settings[1]
-        outer, inner = target.shape
-        shape = (outer, weight.shape[0], inner)
+        x, target, weight = ctx.saved_tensors
+        ignore_index = ctx.ignore_index
+        outer, inner = target._array.shape
+        shape = (outer, weight._array.size, inner)
         if is_grad_enabled():
             ignored, onehot = _marks(target, ignore_index, shape[1])
             q = (onehot.to(dtype=x.dtype) * weight.reshape(1, -1, 1)).masked_fill(ignored, 0.0)
             dx = -q * _scales_with_graph(ctx, dloss, target)
-            return dx.reshape(x.shape), None, None, None, None, None
-        dx = devices.empty(shape, x.dtype, x.device)
+            return dx.reshape(x.shape), None, None, None
+        dx = devices.empty(shape, x._array.dtype, x.device)
         if dx.size:
             kernels.nll_backward(target._array, weight._array, _scales(ctx, dloss, target), dx, ignore_index)
-        return wrap(dx.reshape(tuple(x._array.shape))), None, None, None, None, None
+        return wrap(dx.reshape(x._array.shape)), None, None, None
 
 
 def focal_loss(
@@ -388,8 +346,10 @@ def focal_loss(
         raise ValueError(f"focal_loss: gamma must not be negative, got {gamma}")
     shapes.check_floating("focal_loss", input=input, weight=weight)
     check_tensors("focal_loss", target=target)
-    _check_classes("focal_loss", input, target, weight, ignore_index)
-    surprise = CrossEntropyFunction.apply(input, target, None, "none", ignore_index, 0.0, False)
+    classes = _classes("focal_loss", input, target, weight)
+    if weight is not None:
+        classes = classes._replace(weight=devices.constant(classes.x.shape[1], 1.0, input._array.dtype, input.device))
+    surprise = CrossEntropyFunction.apply(input, classes, "none", ignore_index, 0.0)
     losses = surprise if gamma == 0 else surprise * clamp_min(1 - exp(-surprise), 0) ** gamma
     if weight is None and reduction != "mean":
         return reduced(losses, reduction)
@@ -441,7 +401,7 @@ def dice_loss(
             raise RuntimeError(f"{name}: a floating target needs input's shape {shape}, got {tuple(target.shape)}")
         shapes.check_floating(name, input=input, target=target)
     else:
-        _check_classes(name, input, target, None, -1)
+        _check_targets(_classes(name, input, target, None), -1)
         if type(target._array) is np.ndarray and target._array.size and target._array.min() < 0:
             raise IndexError(f"{name}: target {int(target._array.min())} is out of bounds for C={shape[1]} classes")
         numbers = wrap(devices.to_device(np.arange(shape[1]), input.device))

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbanet import devices, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional.activation import sigmoid
 from numbanet.functional.arithmetic import clamp, clamp_min, exp, log, sign, where
 from numbanet.kernels import loss as kernels
-from numbanet.tensor import Tensor, operands, wrap
+from numbanet.tensor import Tensor, of_one_kind, operands, wrap
 
 __all__ = [
     "binary_cross_entropy",
@@ -68,6 +68,10 @@ def check_constant(name: str, **tensors: Tensor | None) -> None:
 
 def floats(name: str, **tensors: Any) -> list[Tensor]:
     """The tensors, promoted to one floating dtype."""
+    if of_one_kind(tensors.values()):
+        made = list(tensors.values())
+        if made[0]._array.dtype in (dtypes.float32, dtypes.float64):
+            return made
     check_tensors(name, **tensors)
     made = operands(name, *tensors.values())
     shapes.check_floating(name, **dict(zip(tensors, made, strict=True)))
@@ -99,44 +103,43 @@ class PairLossFunction(Function):
     def forward(
         ctx: Any, x: Tensor, t: Tensor, weight: Tensor | None, p: Tensor | float, loss: PairLoss, reduction: str
     ) -> Tensor:
-        shape = tuple(x._array.shape)
+        array = x._array
         w, p = _numbers(1.0 if weight is None else weight, x), _numbers(p, x)
-        ctx.loss, ctx.reduction = loss, reduction
-        ctx.save_for_backward(x, t, wrap(w), wrap(p))
-        arrays = [devices.contiguous(a._array).reshape(-1) for a in (x, t)]
-        n = arrays[0].size
+        ctx.loss = loss
+        if True in ctx.needs_input_grad:
+            ctx.save_for_backward(x, t, wrap(w), wrap(p))
+        n = array.size
         ctx.scale = 1.0 / n if reduction == "mean" and n else 1.0
         if reduction == "none":
-            losses = devices.empty(shape, x.dtype, x.device)
+            losses = devices.empty(array.shape, array.dtype, x.device)
             if n:
-                loss.passes.forward(*arrays, w, p, losses.reshape(-1))
+                loss.passes.forward(_flat(x), _flat(t), w, p, losses.reshape(-1))
             return wrap(losses)
         if not n:
-            return wrap(devices.full((), math.nan if reduction == "mean" else 0.0, x.dtype, x.device))
-        total = devices.empty((1,), x.dtype, x.device)
-        loss.passes.total(*arrays, w, p, total, ctx.scale)
+            return wrap(devices.full((), math.nan if reduction == "mean" else 0.0, array.dtype, x.device))
+        total = devices.empty((1,), array.dtype, x.device)
+        loss.passes.total(_flat(x), _flat(t), w, p, total, ctx.scale)
         return wrap(total.reshape(()))
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> Any:
         x, t, w, p = ctx.saved_tensors
-        loss, needs = ctx.loss, ctx.needs_input_grad
-        shape = tuple(x._array.shape)
+        loss, needs, with_graph = ctx.loss, ctx.needs_input_grad, is_grad_enabled()
+        shape = x._array.shape
         symmetric = loss.target_slope is None
         wanted = needs[0] or symmetric
         dx = dt = None
-        if is_grad_enabled() or (needs[1] and not symmetric):
-            w, p = [v.reshape(() if v.numel() == 1 else shape) for v in (w, p)]
+        if with_graph or (needs[1] and not symmetric):
+            w, p = [v.reshape(() if v.numel() == 1 else tuple(shape)) for v in (w, p)]
             factor = dloss * ctx.scale * w
             if needs[1] and not symmetric:
                 dt = loss.target_slope(x, t, p) * factor
-        if wanted and is_grad_enabled():
+        if wanted and with_graph:
             dx = loss.slope(x, t, p) * factor
         elif wanted:
-            made = devices.empty(shape, x.dtype, x.device)
+            made = devices.empty(shape, x._array.dtype, x.device)
             if made.size:
-                arrays = [devices.contiguous(a._array).reshape(-1) for a in (x, t, w, p, dloss)]
-                loss.passes.backward(*arrays, made.reshape(-1), ctx.scale)
+                loss.passes.backward(*[_flat(a) for a in (x, t, w, p, dloss)], made.reshape(-1), ctx.scale)
             dx = wrap(made)
         if needs[1] and symmetric:
             assert dx is not None
@@ -147,8 +150,13 @@ class PairLossFunction(Function):
 def _numbers(values: Tensor | float, like: Tensor) -> Any:
     """A (n,) array of ``like``'s dtype, or (1,) for one number."""
     if isinstance(values, Tensor):
-        return devices.contiguous(values._array).reshape(-1)
-    return devices.full((1,), values, like.dtype, like.device)
+        return _flat(values)
+    return devices.constant(1, values, like._array.dtype, like.device)
+
+
+def _flat(x: Tensor) -> Any:
+    """The elements in order, (n,)."""
+    return devices.contiguous(x._array).reshape(-1)
 
 
 def _broadcast(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,6 +171,8 @@ def _broadcast(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 def _pairs(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
     """Input and target in one shape and floating dtype, with PyTorch's warning where the shapes differ."""
     x, t = floats(name, input=input, target=target)
+    if x._array.shape == t._array.shape:
+        return x, t
     if tuple(x._array.shape) != tuple(t._array.shape):
         warnings.warn(
             f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape and will be broadcast, "
@@ -334,12 +344,12 @@ def _difference(
 ) -> Tensor:
     """A loss of input - target with an optional weight, which (as in PyTorch) may want a gradient here."""
     reduction = reduction_name(name, reduction, size_average, reduce)
+    if weight is None:
+        return _pair_loss(loss, *_pairs(name, input, target), None, reduction, p)
     given = tuple(input.shape) if isinstance(input, Tensor) else ()
-    if weight is not None and (not isinstance(weight, Tensor) or tuple(weight.shape) != given):
+    if not isinstance(weight, Tensor) or tuple(weight.shape) != given:
         raise ValueError(f"{name}: expected weight of input's shape {given}, got {tuple(getattr(weight, 'shape', ()))}")
     x, t = _pairs(name, input, target)
-    if weight is None:
-        return _pair_loss(loss, x, t, None, reduction, p)
     if weight.requires_grad or weight.dtype != x.dtype or tuple(x.shape) != given:
         losses = _pair_loss(loss, x, t, None, "none", p) * weight
         divided = reduction == "mean" and averages_weight

@@ -6,13 +6,16 @@ Contract::
     <loss>_total(x, t, w, p, total, scale)               total[0] = scale * the sum of those losses
     <loss>_backward(x, t, w, p, dlosses, dx, scale)      dx[i] = scale * dlosses[i] * w[i] * df/dx
 
-    nll_forward(log_p, target, weight, losses, ignore_index)        losses[o, j] = -weight[t] * log_p[o, t, j]
+    nll_forward(log_p, target, weight, losses, sums, ignore_index)  losses[o, j] = -weight[t] * log_p[o, t, j]; sums = (the
+                                                                    sum of the losses, of weight[t], how many targets are
+                                                                    out of range)
     nll_backward(target, weight, scale, dlog_p, ignore_index)       dlog_p[o, t, j] = -weight[t] * scale[o, j], 0 elsewhere
 
 of mse, l1, smooth_l1, huber, bce, bce_with_logits, soft_margin, kl_div, kl_div_of_logs and poisson. x, t, losses and dx are (n,);
 w (weights), p (beta, delta or pos_weight; unused elsewhere) and dlosses are (n,) or (1,), where one number serves all;
-total is (1,). log_p and dlog_p are (outer, C, inner), weight (C,), t = target[o, j] int64 in [0, C) or ignore_index
-(loss and gradient 0); target, losses and scale are (outer, inner). One float dtype per call, n >= 1. The caller
+total is (1,). log_p and dlog_p are (outer, C, inner), weight (C,), t = target[o, j] int64; one that is ignore_index or out of
+[0, C) counts for nothing (loss and gradient 0). target, losses and scale are (outer, inner), losses (0, 0) where nobody
+wants them, scale (1, 1) where one number serves all; sums is (3,). One float dtype per call, n >= 1. The caller
 allocates outputs; they are overwritten. NaN goes through. Logarithms of bce are limited to -100, so that a certain
 mistake has a finite loss.
 
@@ -32,10 +35,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from numbanet.devices import cuda, device_of, empty
+from numbanet.devices import constant, cuda, device_of, empty
 from numbanet.kernels import launch, reduction
 from numbanet.kernels.index import exp_, limit_threads, log1p_, log_, read, restore_threads, scalar, sigmoid_, write
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.softmax import counts
 
 TASK = 1 << 13  # elements of one task
 PIECE = 1 << 11  # elements that one call of a compiled loop writes; one number is spread over as many
@@ -54,9 +58,7 @@ class Pairs(NamedTuple):
 
 def _spread(numbers: np.ndarray) -> tuple[np.ndarray, int]:
     """(an array that a piece can be read from, the step from element to element: 0 for one number)."""
-    if numbers.size > 1:
-        return numbers.reshape(-1), 1
-    return np.full(PIECE, numbers.reshape(-1)[0], numbers.dtype), 0
+    return (numbers, 1) if numbers.size > 1 else (constant(PIECE, numbers.item(), numbers.dtype), 0)
 
 
 def _pairs(
@@ -149,9 +151,9 @@ def _pairs(
         total[0] = scale * add_up(x, t, *_spread(w), *_spread(p), partial)
 
     def backward_cpu(x: Any, t: Any, w: Any, p: Any, dlosses: Any, dx: Any, scale: float) -> None:
-        w, sw = _spread(w)
-        w = w if scale == 1 else w * x.dtype.type(scale)
-        backward(x, t, w, sw, *_spread(p), *_spread(dlosses), dx)
+        if scale != 1:
+            dlosses = dlosses * x.dtype.type(scale)
+        backward(x, t, *_spread(w), *_spread(p), *_spread(dlosses), dx)
 
     # ------------------------------------------------------------------------------------------------------- CUDA
 
@@ -409,87 +411,123 @@ poisson = _pairs(
 # ------------------------------------------------------------------------------------------ negative log likelihood
 
 
-def nll_forward_reference(log_p, target, weight, losses, ignore_index):  # type: ignore[no-untyped-def]
-    for o, j in np.ndindex(target.shape):
+def nll_forward_reference(log_p, target, weight, losses, sums, ignore_index):  # type: ignore[no-untyped-def]
+    every, n = np.zeros(target.shape), log_p.shape[1]
+    inside = (target >= 0) & (target < n)
+    counted = inside & (target != ignore_index)
+    for o, j in np.argwhere(counted):
         t = target[o, j]
-        losses[o, j] = 0 if t == ignore_index else -weight[t] * log_p[o, t, j]
+        every[o, j] = -np.float64(weight[t]) * log_p[o, t, j]
+    sums[0], sums[1] = every.sum(), weight.astype(np.float64)[target[counted]].sum()
+    sums[2] = (~inside & (target != ignore_index)).sum()
+    if losses.size:
+        losses[...] = every
 
 
 @jit(parallel=True)
-def _nll_forward_flat(log_p, target, weight, losses, n, inner, ignore_index):  # type: ignore[no-untyped-def]
+def _nll_forward_cpu(log_p_, target_, weight, losses_, sums, ignore_index):  # type: ignore[no-untyped-def]
     """Blocks of targets, with one division each: a division for each target took longer than all else."""
-    threads = limit_threads(4 * target.size)
-    for task in prange((target.size + BLOCK - 1) // BLOCK):
+    threads = limit_threads(4 * target_.size)
+    _, n, inner = log_p_.shape
+    log_p, target, losses = log_p_.reshape(-1), target_.reshape(-1), losses_.reshape(-1)
+    tasks = (target.size + BLOCK - 1) // BLOCK
+    partial = np.empty((tasks, 3))
+    for task in prange(tasks):
         first = np.int64(task) * BLOCK
         o, j = first // inner, first % inner
+        total, mass, missed = 0.0, 0.0, 0.0
         for at in range(first, min(first + BLOCK, target.size)):
-            t = target[at]
-            if t == ignore_index:
-                losses[at] = 0
-            else:
-                losses[at] = -weight[t] * log_p[(o * n + t) * inner + j]
+            t = read(target, at)
+            loss = log_p.dtype.type(0)
+            if counts(t, n, ignore_index):
+                w = read(weight, t)
+                loss = -w * read(log_p, (o * n + t) * inner + j)
+                total += np.float64(loss)
+                mass += np.float64(w)
+            elif t != ignore_index:
+                missed += 1.0
+            if losses.size > 0:
+                write(losses, at, loss)
             j += 1
             if j == inner:
                 o, j = o + 1, 0
+        partial[task, 0], partial[task, 1], partial[task, 2] = total, mass, missed
     restore_threads(threads)
-
-
-def _nll_forward_cpu(log_p: Any, target: Any, weight: Any, losses: Any, ignore_index: int) -> None:
-    _, n, inner = log_p.shape
-    _nll_forward_flat(log_p.reshape(-1), target.reshape(-1), weight, losses.reshape(-1), n, inner, ignore_index)
+    total, mass, missed = 0.0, 0.0, 0.0
+    for task in range(tasks):
+        total += partial[task, 0]
+        mass += partial[task, 1]
+        missed += partial[task, 2]
+    sums[0], sums[1], sums[2] = total, mass, missed
 
 
 @cuda.jit
-def _nll_forward_cuda_flat(log_p, target, weight, losses, n, inner, ignore_index):  # type: ignore[no-untyped-def]
+def _nll_forward_cuda_flat(log_p, target, weight, losses, each, n, inner, ignore_index):  # type: ignore[no-untyped-def]
     i = cuda.grid(1)
     if i < target.size:
+        number = log_p.dtype.type
         t = target[i]
-        if t == ignore_index:
-            losses[i] = losses.dtype.type(0)
-        else:
-            losses[i] = -weight[t] * log_p[(i // inner * n + t) * inner + i % inner]
+        loss, mass = number(0), number(0)
+        counted = counts(t, n, ignore_index)
+        if counted:
+            mass = weight[t]
+            loss = -mass * log_p[(i // inner * n + t) * inner + i % inner]
+        if losses.size > 0:
+            losses[i] = loss
+        each[i] = loss
+        each[target.size + i] = mass
+        each[2 * target.size + i] = number(t != ignore_index and not counted)
 
 
-def _nll_forward_cuda(log_p: Any, target: Any, weight: Any, losses: Any, ignore_index: int) -> None:
+def _nll_forward_cuda(log_p: Any, target: Any, weight: Any, losses: Any, sums: Any, ignore_index: int) -> None:
     _, n, inner = log_p.shape
-    _nll_forward_cuda_flat[launch.line(target.size)](
-        log_p.reshape(-1), target.reshape(-1), weight, losses.reshape(-1), n, inner, ignore_index
-    )
+    each = empty((3, target.size, 1), log_p.dtype, device_of(log_p))
+    if target.size:
+        flat = [array.reshape(array.size) for array in (log_p, target, weight, losses, each)]
+        _nll_forward_cuda_flat[launch.line(target.size)](*flat, n, inner, ignore_index)
+    reduction.sum_(each, sums.reshape(3, 1))
 
 
 nll_forward = Kernel("nll_forward", reference=nll_forward_reference, cpu=_nll_forward_cpu, cuda=_nll_forward_cuda)
 
 
 def nll_backward_reference(target, weight, scale, dlog_p, ignore_index):  # type: ignore[no-untyped-def]
+    scale = np.broadcast_to(scale, target.shape)
     dlog_p[...] = 0
     for o, j in np.ndindex(target.shape):
         t = target[o, j]
-        if t != ignore_index:
+        if 0 <= t < dlog_p.shape[1] and t != ignore_index:
             dlog_p[o, t, j] = -weight[t] * scale[o, j]
 
 
 @jit(parallel=True)
-def _nll_backward_lines(target, weight, scale, dlog_p, outer, n, inner, ignore_index):  # type: ignore[no-untyped-def]
-    """Tasks are blocks of targets of one o; each writes its columns."""
-    threads = limit_threads(dlog_p.size)
+def _nll_backward_cpu(target_, weight, scale_, dlog_p_, ignore_index):  # type: ignore[no-untyped-def]
+    """Tasks are blocks of targets of one o, or of several where they are few; each writes its columns."""
+    threads = limit_threads(dlog_p_.size)
+    outer, n, inner = dlog_p_.shape
+    target, scale, dlog_p = target_.reshape(-1), scale_.reshape(-1), dlog_p_.reshape(-1)
+    step = 1 if scale.size > 1 else 0
     blocks = (inner + BLOCK - 1) // BLOCK
-    for task in prange(outer * blocks):
-        o = np.int64(task) // blocks
+    some = max(1, BLOCK // max(1, inner))
+    for task in prange((outer + some - 1) // some * blocks):
+        begin = np.int64(task) // blocks * some
         first = np.int64(task) % blocks * BLOCK
         last = min(first + BLOCK, inner)
+        end = min(begin + some, outer)
         zero = dlog_p.dtype.type(0)
-        for c in range(n):
-            for i in range((o * n + c) * inner + first, (o * n + c) * inner + last):
+        if blocks == 1:
+            for i in range(begin * n * inner, end * n * inner):
                 write(dlog_p, i, zero)
-        for j in range(first, last):
-            t = target[o * inner + j]
-            if t != ignore_index:
-                dlog_p[(o * n + t) * inner + j] = -weight[t] * scale[o * inner + j]
+        else:
+            for c in range(n):
+                for i in range((begin * n + c) * inner + first, (begin * n + c) * inner + last):
+                    write(dlog_p, i, zero)
+        for o in range(begin, end):
+            for j in range(first, last):
+                t = target[o * inner + j]
+                if counts(t, n, ignore_index):
+                    dlog_p[(o * n + t) * inner + j] = -weight[t] * scale[(o * inner + j) * step]
     restore_threads(threads)
-
-
-def _nll_backward_cpu(target: Any, weight: Any, scale: Any, dlog_p: Any, ignore_index: int) -> None:
-    _nll_backward_lines(target.reshape(-1), weight, scale.reshape(-1), dlog_p.reshape(-1), *dlog_p.shape, ignore_index)
 
 
 @cuda.jit
@@ -501,7 +539,7 @@ def _nll_backward_cuda_flat(target, weight, scale, dlog_p, n, inner, ignore_inde
         if (t == ignore_index) | (t != i // inner % n):
             dlog_p[i] = dlog_p.dtype.type(0)
         else:
-            dlog_p[i] = -weight[t] * scale[at]
+            dlog_p[i] = -weight[t] * scale[at if scale.size > 1 else 0]
 
 
 def _nll_backward_cuda(target: Any, weight: Any, scale: Any, dlog_p: Any, ignore_index: int) -> None:
@@ -516,6 +554,6 @@ nll_backward = Kernel("nll_backward", reference=nll_backward_reference, cpu=_nll
 _FLOATS = "float32[::1]"
 CUDA_KERNELS = (
     *_cuda_kernels,
-    (_nll_forward_cuda_flat, f"void({_FLOATS}, int64[::1], {_FLOATS}, {_FLOATS}, int64, int64, int64)"),
+    (_nll_forward_cuda_flat, f"void({_FLOATS}, int64[::1], {_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64, int64)"),
     (_nll_backward_cuda_flat, f"void(int64[::1], {_FLOATS}, {_FLOATS}, {_FLOATS}, int64, int64, int64)"),
 )

@@ -97,7 +97,7 @@ def test_extreme_pairs(name, device):
     assert np.isnan(losses).all()
 
 
-NLL_SHAPES = [(5, 4, 1), (2, 3, 7), (3, 1, 2), (1, 2, 600)]
+NLL_SHAPES = [(5, 4, 1), (2, 3, 7), (3, 1, 2), (1, 2, 600), (600, 3, 1)]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -106,21 +106,29 @@ NLL_SHAPES = [(5, 4, 1), (2, 3, 7), (3, 1, 2), (1, 2, 600)]
 @pytest.mark.parametrize("ignore_index", [-100, 0])
 def test_nll(shape, dtype, ignore_index, device):
     outer, n, inner = shape
-    if device == "cuda" and inner > 100:
-        shape, inner = (outer, n, 60), 60
+    if device == "cuda":
+        outer, inner = min(outer, 60), min(inner, 60)
+        shape = outer, n, inner
     log_p, weight = rng.standard_normal(shape).astype(dtype), (rng.random(n) + 0.1).astype(dtype)
     target = rng.integers(0, n, (outer, inner))
     target[0, 0] = ignore_index
-    (losses,) = check(L.nll_forward, device, [log_p, target, weight], [np.zeros((outer, inner), dtype)], ignore_index)
-    assert losses[0, 0] == 0
+    target[-1, -1] = n  # no class: counted, and otherwise ignored
+    inputs, sums = [log_p, target, weight], np.zeros(3, dtype)
+    losses, totals = check(
+        L.nll_forward, device, inputs, [np.zeros((outer, inner), dtype), sums], ignore_index, atol=1e-6
+    )
+    assert losses[0, 0] == losses[-1, -1] == 0 and totals[2] == 1
+    _, same = run(L.nll_forward, device, inputs, [np.zeros((0, 0), dtype), sums], ignore_index)
+    np.testing.assert_allclose(totals, same, 1e-6)
     scale = rng.standard_normal((outer, inner)).astype(dtype)
-    (dlog_p,) = check(L.nll_backward, device, [target, weight, scale], [log_p], ignore_index)
-    assert (dlog_p[0, :, 0] == 0).all()
+    for factors in (scale, scale[:1, :1]):
+        (dlog_p,) = check(L.nll_backward, device, [target, weight, factors], [log_p], ignore_index)
+        assert (dlog_p[0, :, 0] == 0).all() and (dlog_p[-1, :, -1] == 0).all()
 
 
 def test_nll_threads():
     log_p, weight = rng.standard_normal((6, 5, 700)).astype(np.float32), np.ones(5, np.float32)
     target = rng.integers(0, 5, (6, 700))
     scale = rng.standard_normal((6, 700)).astype(np.float32)
-    check_threads(L.nll_forward, [log_p, target, weight], [scale], -100)
+    check_threads(L.nll_forward, [log_p, target, weight], [scale, np.zeros(3, np.float32)], -100)
     check_threads(L.nll_backward, [target, weight, scale], [log_p], -100)

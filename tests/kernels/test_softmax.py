@@ -85,28 +85,35 @@ def test_derivative_is_the_slope(name):
 
 
 def losses_of(device, logits, target, ignore_index=-100, weight=None, smoothing=0.0):
-    """(losses, lse) of the twin, checked against the reference."""
+    """(losses, lse) of the twin, checked against the reference; the sums are the same where nobody wants the losses."""
     weight = np.ones(logits.shape[1], logits.dtype) if weight is None else weight
-    outputs = [np.zeros(target.shape, logits.dtype) for _ in range(2)]
-    eps = np.finfo(logits.dtype).eps
+    lse, sums = np.zeros(target.shape, logits.dtype), np.zeros(3, logits.dtype)
     inputs, numbers = [logits, target, weight], (ignore_index, smoothing)
-    return check(S.cross_entropy_forward, device, inputs, outputs, *numbers, rtol=32 * eps, atol=32 * eps)
+    options = dict.fromkeys(("rtol", "atol"), 32 * np.finfo(logits.dtype).eps)
+    losses, *rest = check(S.cross_entropy_forward, device, inputs, [lse, lse, sums], *numbers, **options)
+    _, *same = run(S.cross_entropy_forward, device, inputs, [np.zeros((0, 0), lse.dtype), lse, sums], *numbers)
+    for a, b in zip(rest, same, strict=True):
+        np.testing.assert_allclose(a, b, 1e-6)
+    return losses, rest[0]
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("shape", [(5, 10, 1), (3, 67, 1), (4, 1, 1), (2, 5, 7), (1, 3, S.COLUMNS + 5)])
+@pytest.mark.parametrize("shape", [(5, 10, 1), (3, 67, 1), (4, 1, 1), (2, 5, 7), (1, 3, S.COLUMNS + 5), (133, 4, 1)])
 def test_cross_entropy(shape, dtype, device):
     outer, n, inner = shape
     if device == "cuda":
-        inner = min(inner, 9)
+        outer, inner = min(outer, 9), min(inner, 9)
     logits = sample((outer, n, inner), dtype)
     target = np.random.default_rng(0).integers(0, n, (outer, inner))
     target[0, 0] = -100
+    target[-1, -1] = n  # no class: counted, and otherwise ignored
     scale, eps = sample(target.shape, dtype, seed=1), np.finfo(dtype).eps
     for weight, smoothing in itertools.product([np.ones(n, dtype), np.abs(sample(n, dtype, seed=2))], [0.0, 0.3]):
         _, lse = losses_of(device, logits, target, -100, weight, smoothing)
         inputs = [logits, target, weight, lse, scale]
+        check(S.cross_entropy_backward, device, inputs, [logits], -100, smoothing, rtol=32 * eps, atol=32 * eps)
+        inputs[-1] = scale[:1, :1]
         check(S.cross_entropy_backward, device, inputs, [logits], -100, smoothing, rtol=32 * eps, atol=32 * eps)
 
 
@@ -146,9 +153,8 @@ def test_cross_entropy_in_place_and_threads(shape):
     outer, n, inner = shape
     logits, target = sample(shape), np.arange(outer * inner).reshape(outer, inner) % n
     weight = np.ones(n, np.float32)
-    check_threads(
-        S.cross_entropy_forward, [logits, target, weight], [np.zeros((outer, inner), np.float32)] * 2, -100, 0.1
-    )
+    outputs = [*[np.zeros((outer, inner), np.float32)] * 2, np.zeros(3, np.float32)]
+    check_threads(S.cross_entropy_forward, [logits, target, weight], outputs, -100, 0.1)
     _, lse = losses_of("cpu", logits, target)
     inputs = [logits, target, weight, lse, sample((outer, inner), seed=1)]
     check_threads(S.cross_entropy_backward, inputs, [logits], -100, 0.1)

@@ -113,7 +113,7 @@ class TinySSD(nn.Module):
 
 @register(input_shape=(3, 256, 256), task="detection")
 def tiny_ssd(num_classes: int = 1, in_channels: int = 3, **options: Any) -> TinySSD:
-    """A small SSD for images of 64 pixels and more; images of 256 x 256 have 5,444 anchors.
+    """A small SSD for images of 64 pixels and more: 1,010,376 parameters, 5,444 anchors in images of 256 x 256.
 
         blk_0     64 x 32 x 32     4,096 anchors of 0.2 to 0.27 of the image
         blk_1    128 x 16 x 16     1,024              0.37    0.45

@@ -18,6 +18,7 @@ from numbanet.data.image_dataset import StoredImages
 __all__ = ["CIFAR10", "CIFAR100"]
 
 _PIXELS = 3 * 32 * 32
+_TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 class _CIFAR(StoredImages):
@@ -139,18 +140,7 @@ class CIFAR10(_CIFAR):
         Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images, chapter 3.
     """
 
-    classes: Sequence[str] = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
+    classes = _TEN
     md5: ClassVar[dict[str, str]] = {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
     _folder_names = ("CIFAR10", "cifar10")
     _stem, _unpacked, _pickled = "cifar-10", "cifar-10-batches-bin", "cifar-10-batches-py"
@@ -197,7 +187,7 @@ class CIFAR100(_CIFAR):
         coarse_classes: Their names.
     """
 
-    classes: Sequence[str] = sorted(name for names in _COARSE.values() for name in names.split())
+    classes = sorted(name for names in _COARSE.values() for name in names.split())
     coarse_classes: ClassVar[Sequence[str]] = sorted(_COARSE)
     coarse_targets: np.ndarray
     md5: ClassVar[dict[str, str]] = {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"}

@@ -23,6 +23,18 @@ from numbanet.data.mnist import IdxImages
 
 __all__ = ["FashionMNIST", "load_data_fashion_mnist", "load_fashion_mnist_sample"]
 
+_CLASSES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 _SAMPLE_FOLDER = Path(__file__).with_name("sample")
 
 
@@ -52,18 +64,7 @@ class FashionMNIST(IdxImages):
         Xiao, Rasul, Vollgraf 2017, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms.
     """
 
-    classes: Sequence[str] = [
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ]
+    classes = _CLASSES
     mirrors: ClassVar[Sequence[str]] = (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",

@@ -36,7 +36,7 @@ class ArrayImages(Dataset):
 
     data: np.ndarray
     targets: np.ndarray
-    classes: Sequence[str] = ()
+    classes: list[str]
     transform: Callable[[Any], Any] | None = None
     target_transform: Callable[[Any], Any] | None = None
 

@@ -25,6 +25,12 @@ _FIRST_LABELS = {
     False: {"MNIST": "7210414959", "FashionMNIST": "9211614657"},
 }
 
+_DIGITS = [
+    f"{i} - {name}"
+    for i, name in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+]
+_KUZUSHIJI = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+
 
 class IdxImages(StoredImages):
     """A dataset in MNIST's files: images and labels for training, images and labels for testing."""
@@ -84,10 +90,7 @@ class MNIST(IdxImages):
         LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition, section III-A.
     """
 
-    classes: Sequence[str] = [
-        f"{digit} - {name}"
-        for digit, name in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
-    ]
+    classes = _DIGITS
     mirrors: ClassVar[Sequence[str]] = (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -115,7 +118,7 @@ class KMNIST(IdxImages):
         Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto, Ha 2018, Deep Learning for Classical Japanese Literature.
     """
 
-    classes: Sequence[str] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+    classes = _KUZUSHIJI
     mirrors: ClassVar[Sequence[str]] = ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",)
     md5: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",

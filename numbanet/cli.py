@@ -18,9 +18,6 @@ from typing import Any, NamedTuple
 # What a command fails with when the user, a file or the machine is at fault: one line, no traceback.
 _EXIT_ERROR, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
-# The datasets' names here and in numbanet.data.
-_DATASETS = {"fashion-mnist": "FashionMNIST", "mnist": "MNIST"}
-
 
 class UsageError(Exception):
     """What was asked for makes no sense: exit status 2."""
@@ -73,7 +70,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder with the dataset's files (default: the usual places)")
-    parser.add_argument("--dataset", choices=tuple(_DATASETS), help="which dataset (default: fashion-mnist)")
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="fashion-mnist (the default), mnist, kmnist, emnist, cifar10, cifar100, or a folder that has 'train' and 'test' "
+        "in it, each with a folder of images for each class",
+    )
     parser.add_argument("--sample", action="store_true", default=None, help="use the embedded sample of Fashion-MNIST")
     parser.add_argument(
         "--limit", type=_positive_int, metavar="N", help="use the first N images only, for a quick look"
@@ -244,34 +246,25 @@ def _dataset(args: argparse.Namespace, train: bool, size: tuple[int, int] | None
     from numbanet.data.fashion_mnist import _SAMPLE_FOLDER
 
     name = args.dataset or "fashion-mnist"
-    kind = getattr(data, _DATASETS[name])
+    steps: list[Any] = [transforms.ToTensor()] if size is None else [transforms.Resize(size), transforms.ToTensor()]
     if args.sample:
         if name != "fashion-mnist":
             raise UsageError("--sample: there is a sample of fashion-mnist only")
-        kind = _sample()
-    images = kind(args.data, train=train, transform=transforms.ToTensor())
+        images: Any = data.FashionMNIST(args.data, train, transforms.Compose(steps), sample=True)
+    elif name not in data.dataset_names() and not Path(name).is_dir():
+        raise UsageError(
+            f"--dataset: there is no dataset {name!r}, and no such folder; there are {', '.join(data.dataset_names())}"
+        )
+    else:
+        images = data.by_name(name, args.data, train, transforms.Compose(steps))
     is_sample = name == "fashion-mnist" and Path(images.source) == _SAMPLE_FOLDER
     shape = tuple(images[0][0].shape)
-    workers = 0  # without resizing a batch costs less than handing it to another thread would
-    if size is not None:
-        images.transform = transforms.Compose([transforms.Resize(size), transforms.ToTensor()])
-        if size != shape[1:]:
-            shape, workers = (shape[0], *size), min(2, os.cpu_count() or 1)
+    # Without resizing a batch costs less than handing it to another thread would.
+    workers = 0 if name == "fashion-mnist" and shape[1:] == (28, 28) else min(2, os.cpu_count() or 1)
     classes = list(images.classes)
     if args.limit is not None:
         images = data.Subset(images, range(min(args.limit, len(images))))
     return _Data(images, classes, shape, is_sample, workers)
-
-
-def _sample() -> Any:
-    """FashionMNIST's class, but with the images that come with the package, whatever there is on this machine."""
-    from numbanet.data.fashion_mnist import _SAMPLE_FOLDER, FashionMNIST, load_fashion_mnist_sample
-
-    class Sample(FashionMNIST):
-        def _load(self, download: bool) -> Any:
-            return *load_fashion_mnist_sample(self.train), str(_SAMPLE_FOLDER)
-
-    return Sample
 
 
 def _kernels_are_cold() -> bool:
@@ -688,7 +681,7 @@ def _doctor(args: argparse.Namespace) -> None:
     line("processor", _describe_processor)
     line("threads", _describe_threads)
     line("kernel cache", _describe_cache)
-    for name in _DATASETS.values():
+    for name in ("fashion-mnist", "mnist", "kmnist", "cifar10", "cifar100"):
         line(name, partial(_describe_dataset, name))
     line("cuda", _describe_cuda)
 
@@ -723,9 +716,9 @@ def _describe_dataset(name: str) -> str:
     from numbanet import data
 
     try:
-        found = getattr(data, name)(train=True, download=False)
+        found = data.by_name(name, train=True, download=False)
     except RuntimeError:
-        return "not on this machine" + (" (the embedded sample is used)" if name == "FashionMNIST" else "")
+        return "not on this machine" + (" (the embedded sample is used)" if name == "fashion-mnist" else "")
     return f"{len(found):,} training images in {found.source}"
 
 

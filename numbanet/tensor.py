@@ -798,13 +798,15 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     elif isinstance(data, np.ndarray | np.generic):
         array = np.array(data, order="C")
     else:
-        array = _from_sequence(data)
+        array = _from_sequence(data, dtype is None)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.as_dtype(array.dtype)
     made = wrap(devices.to_device(array.astype(wanted, copy=False), as_device(device)))
     return made.requires_grad_() if requires_grad else made
 
 
-def _from_sequence(data: Any) -> np.ndarray:
+def _from_sequence(data: Any, by_default: bool) -> np.ndarray:
+    """The array of numbers or nested sequences; Python's floats in the default dtype where ``by_default``, else exact."""
+
     def plain(item: Any) -> Any:
         if isinstance(item, Tensor):
             return item.detach().cpu()._array
@@ -818,7 +820,7 @@ def _from_sequence(data: Any) -> np.ndarray:
         if array.dtype.kind == "u":
             raise OverflowError("tensor: an int does not fit int64")
         raise TypeError(f"tensor: cannot make a tensor from {type(data).__name__} data of dtype {array.dtype}")
-    if array.dtype.kind == "f" or not array.size:
+    if by_default and (array.dtype.kind == "f" or not array.size):
         first = data
         while isinstance(first, list | tuple) and first:
             first = first[0]
@@ -831,7 +833,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """``data`` as a tensor, sharing memory where it is a NumPy array or a tensor of the right dtype and device."""
     if isinstance(data, Tensor):
         return data.to(device=device, dtype=dtype)
-    made = from_numpy(data) if isinstance(data, np.ndarray) else tensor(data)
+    made = from_numpy(data) if isinstance(data, np.ndarray) else tensor(data, dtype=dtype)
     return made.to(device=device, dtype=dtype)
 
 

@@ -272,10 +272,26 @@ def test_a_users_own_folder_called_data_is_no_sample(tmp_path, monkeypatch):
     assert cli._dataset(args, False, (40, 40)).images[0][0].shape == (1, 40, 40)
 
 
+def test_an_image_folder_and_an_unknown_dataset(tmp_path, capsys):
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for kind, shade in (("dark", 20), ("light", 220)):
+            folder = tmp_path / part / kind
+            folder.mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (20 + i, 30), (shade, shade, 10 * i)).save(folder / f"{i}.png")
+    args = cli._parser().parse_args(["train", "resnet20", "--dataset", str(tmp_path)])
+    data = cli._dataset(args, True, (32, 32))
+    assert (len(data.images), data.classes, data.shape) == (6, ["dark", "light"], (3, 32, 32))
+    assert run("train", "resnet20", "--dataset", "cifar11", "--out", str(tmp_path / "o")) == 2
+    assert "there is no dataset 'cifar11', and no such folder; there are fashion-mnist, " in capsys.readouterr().err
+
+
 def test_models(capsys):
     assert run("models", "notes.*") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert lines[0].startswith("notes.alexnet    1x224x224  AlexNet: 46,764,746 parameters")
 
 

@@ -178,3 +178,10 @@ def test_to():
             x.to("cuda")
         with pytest.raises(RuntimeError, match="CUDA is not available"):
             x.cuda()
+
+
+def test_numbers_keep_what_the_wanted_dtype_holds():
+    assert numbanet.tensor([0.1], dtype=numbanet.float64).item() == 0.1
+    assert numbanet.as_tensor([[0.1]], dtype=numbanet.float64).item() == 0.1
+    assert numbanet.tensor([0.1]).dtype == numbanet.float32
+    assert numbanet.tensor([], dtype=numbanet.float64).dtype == numbanet.float64

@@ -51,8 +51,13 @@ def _scores_and_labels(name: str, output: Any, target: Any) -> tuple[np.ndarray,
 
 
 def count_correct(output: Any, target: Any) -> int:
-    """How many of N predictions, scores (N, classes) or classes (N,), agree with the labels (N,)."""
+    """How many of N predictions, scores (N, classes) or classes (N,), agree with the labels (N,).
+
+    Of labels that are probabilities (N, classes), as mixup makes them, the most probable class counts.
+    """
     predictions, labels = to_numpy(output), to_numpy(target)
+    if labels.ndim == 2 and labels.dtype.kind == "f" and labels.shape == predictions.shape and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1)
     if predictions.ndim > 1 and predictions.shape[1] > 1:
         predictions = predictions.argmax(axis=1)
     predictions = predictions.reshape(-1)

@@ -194,3 +194,8 @@ def test_average_precision_is_that_of_loops():
             last = recall
         assert 0.02 < area < 0.98
         assert train.average_precisions(said, targets, 0.3)[label] == pytest.approx(area)
+
+
+def test_soft_labels_count_by_their_most_probable_class():
+    scores = numbanet.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0]])
+    assert accuracy(scores, numbanet.tensor([[0.6, 0.4, 0.0], [0.7, 0.0, 0.3]])) == 0.5

@@ -88,6 +88,7 @@ class _Classes(NamedTuple):
     x: Any  # (outer, C, inner)
     target: Any  # (outer, inner), int64
     weight: Any  # (C,)
+    shape: tuple[int, ...]  # of the logits as they were given
 
 
 def _classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> _Classes:
@@ -121,7 +122,7 @@ def _classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) ->
         weights = devices.constant(classes, 1.0, logits.dtype, input.device)
     else:
         weights = devices.contiguous(weight._array)
-    return _Classes(name, logits, labels.reshape(outer, inner), weights)
+    return _Classes(name, logits, labels.reshape(outer, inner), weights, x)
 
 
 def _check_targets(classes: _Classes, ignore_index: int) -> None:
@@ -131,8 +132,7 @@ def _check_targets(classes: _Classes, ignore_index: int) -> None:
         wrong = target[(target != ignore_index) & ((target < 0) | (target >= n))]
         if wrong.size:
             raise IndexError(
-                f"{classes.name}: target {int(wrong[0])} is out of bounds for C={n} classes (input as (N, C, positions): "
-                f"{tuple(classes.x.shape)})"
+                f"{classes.name}: target {int(wrong[0])} is out of bounds for C={n} classes (input {classes.shape})"
             )
 
 
@@ -225,7 +225,7 @@ class CrossEntropyFunction(Function):
             ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight), wrap(lse))
 
         def run(losses: Any, sums: Any) -> None:
-            softmax_kernels.cross_entropy_forward(*classes[1:], losses, lse, sums, ignore_index, smoothing)
+            softmax_kernels.cross_entropy_forward(*classes[1:4], losses, lse, sums, ignore_index, smoothing)
 
         return _forward_of_classes(ctx, x, classes, reduction, ignore_index, run)
 
@@ -293,7 +293,7 @@ class NLLFunction(Function):
             ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight))
 
         def run(losses: Any, sums: Any) -> None:
-            kernels.nll_forward(*classes[1:], losses, sums, ignore_index)
+            kernels.nll_forward(*classes[1:4], losses, sums, ignore_index)
 
         return _forward_of_classes(ctx, x, classes, reduction, ignore_index, run)
 

@@ -21,10 +21,10 @@ _CE, _BCE, _LOGITS = "cross_entropy", "binary_cross_entropy", "binary_cross_entr
 
 BAD = [
     # classes
-    Bad("class too large", _of(_CE, (2, 3), [0, 3]), IndexError, r"cross_entropy: target 3 is out of bounds for C=3 classes"),
-    Bad("negative class", _of(_CE, (2, 3), [-1, 0]), IndexError, r"cross_entropy: target -1 is out of bounds for C=3"),
-    Bad("class too large in a segmentation", _of(_CE, (1, 2, 2, 2), [[[0, 1], [1, 2]]]), IndexError, r"target 2 is out of bounds for C=2 classes \(input \(1, 2, 2, 2\)\)"),
-    Bad("class too large with weights", lambda n: n.nn.functional.cross_entropy(n.ones(2, 3), n.tensor([0, 9]), n.ones(3)), IndexError, r"target 9 is out of bounds for C=3"),
+    Bad("class too large", _of(_CE, (2, 3), [0, 3]), IndexError, r"cross_entropy: target 3 is out of bounds for C=3 classes", checked_by="cross_entropy_forward"),
+    Bad("negative class", _of(_CE, (2, 3), [-1, 0]), IndexError, r"cross_entropy: target -1 is out of bounds for C=3", checked_by="cross_entropy_forward"),
+    Bad("class too large in a segmentation", _of(_CE, (1, 2, 2, 2), [[[0, 1], [1, 2]]]), IndexError, r"target 2 is out of bounds for C=2 classes \(input \(1, 2, 2, 2\)\)", checked_by="cross_entropy_forward"),
+    Bad("class too large with weights", lambda n: n.nn.functional.cross_entropy(n.ones(2, 3), n.tensor([0, 9]), n.ones(3)), IndexError, r"target 9 is out of bounds for C=3", checked_by="cross_entropy_forward"),
     Bad("batch sizes differ", _of(_CE, (2, 3), [0, 1, 2]), ValueError, r"N=2 samples but target has 3 \(input \(2, 3\), target \(3,\)\)"),
     Bad("segmentation of another size", _of(_CE, (1, 3, 2, 2), [[[0, 1, 1], [0, 1, 1]]]), RuntimeError, r"expected target of shape \(1, 2, 2\) for input \(1, 3, 2, 2\), got \(1, 2, 3\)"),
     Bad("probabilities of another shape", _of(_CE, (2, 3), (2, 4)), RuntimeError, r"needs input's shape \(2, 3\), got \(2, 4\)"),
@@ -35,7 +35,7 @@ BAD = [
     Bad("integer logits", lambda n: n.nn.functional.cross_entropy(n.ones(2, 3).long(), n.tensor([0, 1])), RuntimeError, r"cross_entropy: expected input of a floating dtype, got int64"),
     Bad("cross_entropy of a number", _of(_CE, (), [0]), (RuntimeError, IndexError), r"cross_entropy: expected input of shape \(C,\).*got \(\)"),
     Bad("unknown reduction", _of(_CE, (2, 3), [0, 1], reduction="average"), ValueError, r"reduction must be 'mean', 'sum' or 'none', got 'average'"),
-    Bad("nll_loss: class too large", _of("nll_loss", (2, 3), [0, 7]), IndexError, r"nll_loss: target 7 is out of bounds for C=3"),
+    Bad("nll_loss: class too large", _of("nll_loss", (2, 3), [0, 7]), IndexError, r"nll_loss: target 7 is out of bounds for C=3", checked_by="nll_forward"),
     Bad("nll_loss: probabilities", _of("nll_loss", (2, 3), (2, 3)), RuntimeError, r"nll_loss: expected target of shape \(2,\) for input \(2, 3\), got \(2, 3\)"),
     Bad("nll_loss: floating classes", _of("nll_loss", (2, 3), (2,)), RuntimeError, r"nll_loss: expected target of dtype int64"),
     Bad("multi_margin_loss: class too large", _of("multi_margin_loss", (2, 3), [0, 5]), RuntimeError, r"multi_margin_loss: target 5 is out of range for C=3 classes"),
@@ -46,7 +46,7 @@ BAD = [
     Bad("multilabel_margin_loss: label too large", _of("multilabel_margin_loss", (3,), [0, 7, -1]), RuntimeError, r"multilabel_margin_loss: target 7 is out of range for C=3"),
     Bad("multilabel_margin_loss: shapes", _of("multilabel_margin_loss", (2, 3), [0, 1, -1]), RuntimeError, r"expected target of input's shape \(2, 3\), got \(3,\)"),
     Bad("multilabel_soft_margin_loss: shapes", _of("multilabel_soft_margin_loss", (2, 3), (4,)), RuntimeError, r"multilabel_soft_margin_loss: shapes \(2, 3\) and \(4,\) do not broadcast"),
-    Bad("focal_loss: class too large", _of("focal_loss", (2, 3), [0, 3]), IndexError, r"focal_loss: target 3 is out of bounds for C=3", torch=False),
+    Bad("focal_loss: class too large", _of("focal_loss", (2, 3), [0, 3]), IndexError, r"focal_loss: target 3 is out of bounds for C=3", torch=False, checked_by="cross_entropy_forward"),
     Bad("focal_loss: gamma", _of("focal_loss", (2, 3), [0, 1], gamma=-1.0), ValueError, r"focal_loss: gamma must not be negative, got -1.0", torch=False),
     # pairs
     *[Bad(f"{name}: shapes", lambda n, name=name: _quietly(n, name, (2, 3), (4,)), RuntimeError, rf"{name}: shapes \(2, 3\) and \(4,\) do not broadcast")

@@ -409,7 +409,7 @@ class Function:
         """Run forward and record it where an input requires a gradient."""
         mode = _mode
         recording = mode.enabled
-        if recording:
+        if recording:  # forward itself records nothing, whatever tensors it gets hold of
             needs = tuple([isinstance(a, Variable) and a._requires_grad for a in args])
             recording = True in needs
             node = cls._node_type(needs)

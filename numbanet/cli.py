@@ -235,7 +235,9 @@ _SETTINGS = ("dataset", "sample", "epochs", "batch_size", "optimizer", "lr", "mo
 def _train(args: argparse.Namespace) -> None:
     info = _model_info(args.model)
     if info.task != "classification":
-        raise UsageError(f"{args.model} is for {info.task}, and this command trains classifiers; see the folder examples")
+        raise UsageError(
+            f"{args.model} is for {info.task}, and this command trains classifiers; see the folder examples"
+        )
     device = _set_up(args)
     from numbanet import optim, train
     from numbanet.data import DataLoader

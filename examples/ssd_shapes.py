@@ -12,6 +12,7 @@ import numbanet
 from numbanet import optim
 from numbanet.data import DataLoader, SyntheticShapes, detection_collate
 from numbanet.models import TinySSD
+from numbanet.ops import nms
 from numbanet.train import average_precisions
 
 CLASSES = SyntheticShapes.classes  # background, circle, square, triangle
@@ -19,11 +20,6 @@ CLASSES = SyntheticShapes.classes  # background, circle, square, triangle
 # Sides of the anchors in parts of the image's, map by map: the shapes' boxes have 0.2 to 0.56.
 SIZES = ((0.18, 0.24), (0.30, 0.36), (0.42, 0.48), (0.54, 0.60), (0.66, 0.72))
 RATIOS = ((1.0, 1.5, 0.67),) * 5
-
-
-def drawn(length, size, seed):
-    """Samples, drawn once."""
-    return list(SyntheticShapes(length, size, seed=seed))
 
 
 def predict(net, samples):
@@ -40,12 +36,13 @@ def evaluate(net, samples):
     return {CLASSES[label]: value for label, value in found.items()}
 
 
-def train(net, train_data, test_data, epochs, batch_size, lr):
-    loader = DataLoader(train_data, batch_size, shuffle=True, collate_fn=detection_collate)
+def train(net, images, size, test_data, epochs, batch_size, lr):
     optimizer = optim.Adam(net.parameters(), lr=lr)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * len(loader))
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * -(-images // batch_size))
     for epoch in range(epochs):
         net.train()
+        # New images every time: nothing can be learnt by heart.
+        loader = DataLoader(SyntheticShapes(images, size, seed=1 + epoch), batch_size, collate_fn=detection_collate)
         sums = {"classification": 0.0, "bbox_regression": 0.0}
         for X, targets in loader:
             optimizer.zero_grad()
@@ -79,8 +76,10 @@ def draw(net, samples, path, count=8, threshold=0.5):
         axes.imshow(image.numpy().transpose(1, 2, 0), extent=(0, size, size, 0))
         for x1, y1, x2, y2 in target["boxes"].tolist():
             axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color="white", linestyle=":", linewidth=2))
-        sure = found["scores"].numpy() >= threshold
-        for (x1, y1, x2, y2), label, score in zip(*(found[n].numpy()[sure] for n in ("boxes", "labels", "scores"))):
+        # One answer per place: the surest class.
+        surest = [i for i in nms(found["boxes"], found["scores"], 0.5).tolist() if found["scores"][i] >= threshold]
+        for i in surest:
+            (x1, y1, x2, y2), label, score = (found[name][i].tolist() for name in ("boxes", "labels", "scores"))
             axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color=colours[label], linewidth=2))
             axes.text(
                 x1, y1 - 1, f"{CLASSES[label]} {score:.2f}", fontsize=8, va="bottom" if y1 > 8 else "top",
@@ -100,24 +99,24 @@ def draw(net, samples, path, count=8, threshold=0.5):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--images", type=int, default=700, help="to train on")
+    parser.add_argument("--images", type=int, default=700, help="in an epoch")
     parser.add_argument("--size", type=int, default=96, help="of the images, in pixels")
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--lr", type=float, default=0.004)
     parser.add_argument("--out", type=Path, default=Path("runs/ssd_shapes.png"))
-    parser.add_argument("--full", action="store_true", help="4,000 images, 30 epochs")
+    parser.add_argument("--full", action="store_true", help="30 epochs of 2,000 images")
     args = parser.parse_args()
     if args.full:
-        args.images, args.epochs = 4000, 30
+        args.images, args.epochs = 2000, 30
 
     numbanet.manual_seed(0)
-    train_data, test_data = drawn(args.images, args.size, seed=0), drawn(max(args.images // 5, 20), args.size, seed=1)
+    test_data = list(SyntheticShapes(max(args.images // 5, 20), args.size, seed=0))  # drawn once
     net = TinySSD(num_classes=3, sizes=SIZES, ratios=RATIOS)
     anchors = net(test_data[0][0].unsqueeze(0))[0].shape[1]
     print(
         f"{sum(p.numel() for p in net.parameters()):,} parameters, {anchors:,} anchors in {args.size} x {args.size} pixels"
     )
-    train(net, train_data, test_data, args.epochs, args.batch_size, args.lr)
+    train(net, args.images, args.size, test_data, args.epochs, args.batch_size, args.lr)
     try:
         draw(net, test_data, args.out)
     except ModuleNotFoundError:

@@ -60,7 +60,7 @@ def train(net, images, size, test_data, epochs, batch_size, lr):
     print("average precision: " + ", ".join(f"{name} {value:.3f}" for name, value in precisions.items()))
 
 
-def draw(net, samples, path, count=8, threshold=0.5):
+def draw(net, samples, path, count=8, threshold=0.35):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

@@ -70,7 +70,9 @@ def page() -> str:
         title = (sys.modules[module].__doc__ or "").strip().partition("\n")[0].rstrip(".")
         parts.append(f"## {title}\n\n`{module.replace('.', '/')}.py`\n")
         rows = []
-        for name in sorted(files[module], key=lambda name: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name)]):
+        for name in sorted(
+            files[module], key=lambda name: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name)]
+        ):
             rows.append(row(name))
             bar.update()
         parts.append("| name | image | parameters | multiply-adds | what it is |\n| --- | --- | ---: | ---: | --- |")

@@ -11,6 +11,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores; two thread
 import pytest
 
 import numbanet
+from numbanet import devices
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_goes_back():
+    """The large networks of one file leave no gigabytes in the pool for the next."""
+    yield
+    devices.empty_cache()
 
 
 @pytest.fixture(autouse=True)

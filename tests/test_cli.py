@@ -386,7 +386,7 @@ def test_doctor_works_everywhere(capsys, monkeypatch, tmp_path):
         "vectors of",
         "threading layer",
         "kernel cache",
-        "FashionMNIST",
+        "fashion-mnist",
         "cuda",
     ):
         assert word in said

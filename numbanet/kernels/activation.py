@@ -48,7 +48,7 @@ from numbanet.kernels.index import (
 )
 from numbanet.kernels.kernel import Kernel, jit
 
-CHUNK = 1 << 12  # elements of one task of prelu and glu
+CHUNK = 1 << 12  # elements of one task
 LANES = 32  # threads that share a row of prelu on CUDA: one warp, so a block's sums never depend on the launch
 
 _cuda_kernels: list[tuple[Any, str]] = []
@@ -81,8 +81,11 @@ def _forward(name: str, numpy: Callable[..., Any], f: Any) -> Kernel:
         threads = limit_threads(y.size)
         number = x.dtype.type
         first, second = number(p), number(q)
-        for i in prange(y.size):
-            write(y, i, on_cpu(read(x, i), first, second, number))
+        # Tasks of one size: where vectors end and single elements begin, which LLVM may round otherwise, hangs on the size alone.
+        for task in prange((y.size + CHUNK - 1) // CHUNK):
+            start = np.int64(task) * CHUNK
+            for i in range(start, min(start + CHUNK, y.size)):
+                write(y, i, on_cpu(read(x, i), first, second, number))
         restore_threads(threads)
 
     @cuda.jit
@@ -120,8 +123,10 @@ def _backward(name: str, numpy: Callable[..., Any], f: Any) -> Kernel:
         threads = limit_threads(dx.size)
         number = dy.dtype.type
         first, second, zero = number(p), number(q), number(threads >> 40)
-        for i in prange(dx.size):
-            write(dx, i, on_cpu(read(dy, i), read(s, i), first, second, zero, number))
+        for task in prange((dx.size + CHUNK - 1) // CHUNK):
+            start = np.int64(task) * CHUNK
+            for i in range(start, min(start + CHUNK, dx.size)):
+                write(dx, i, on_cpu(read(dy, i), read(s, i), first, second, zero, number))
         restore_threads(threads)
 
     @cuda.jit

@@ -34,6 +34,11 @@ class KernelFault(AssertionError):
     """A kernel wrote outside its arrays, or something else than its reference."""
 
 
+def _place(array: Any) -> Any:
+    """What two arguments have in common that are the same memory, seen in the same way; None for no array."""
+    return (array.ctypes.data, array.shape, array.dtype) if type(array) is np.ndarray else None
+
+
 def _nonsense(dtype: np.dtype) -> Any:
     if dtype.kind == "f":
         return np.nan
@@ -81,7 +86,7 @@ class Guards:
             module.empty = self._empty  # type: ignore[attr-defined]
 
     def _call(self, run: Any, kernel: Kernel, args: tuple[Any, ...]) -> None:
-        arrays = {id(a): a for a in args if type(a) is np.ndarray}
+        arrays = {_place(a): a for a in args if type(a) is np.ndarray}
         if not any(a.size for a in arrays.values()) or not _apart(list(arrays.values())):
             run(kernel, *args)
             return
@@ -92,21 +97,21 @@ class Guards:
         judged = (count <= OFTEN or count % SELDOM == 0) and kernel.name not in UNJUDGED
         if judged and sum(a.size for a in arrays.values()) <= LARGE:
             expected = {key: array.copy() for key, array in arrays.items()}
-        run(kernel, *[held[id(a)].inside if id(a) in held else a for a in args])
+        run(kernel, *[held[_place(a)].inside if _place(a) in held else a for a in args])
         for position, a in enumerate(args):
-            if id(a) in held and not held[id(a)].zones_intact():
+            if _place(a) in held and not held[_place(a)].zones_intact():
                 raise KernelFault(f"{kernel.name} wrote outside argument {position}, {_described(args)}")
         if expected is not None:
             self.judged += 1
             scale = max(_scale(array) for array in arrays.values())  # of inputs: what cancels leaves their rounding
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                kernel.reference(*[expected.get(id(a), a) for a in args])
+                kernel.reference(*[expected.get(_place(a), a) for a in args])
             for position, a in enumerate(args):
-                if id(a) in expected and not _agree(held[id(a)].inside, expected[id(a)], scale):
+                if _place(a) in expected and not _agree(held[_place(a)].inside, expected[_place(a)], scale):
                     raise KernelFault(
                         f"{kernel.name}: argument {position} differs from the reference by "
-                        f"{_difference(held[id(a)].inside, expected[id(a)])}, {_described(args)}"
+                        f"{_difference(held[_place(a)].inside, expected[_place(a)])}, {_described(args)}"
                     )
         for key, array in arrays.items():
             if array.flags.writeable:

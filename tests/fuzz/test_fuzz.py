@@ -39,6 +39,7 @@ UNREACHED: dict[str, str] = {
             "sum_absolutes",
             "sum_absolutes_backward",
             "bitwise_and",
+            "bitwise_xor",
         )
     },
     "place": "serves tensors of 2^17 elements and more",

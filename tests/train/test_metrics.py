@@ -84,7 +84,7 @@ def test_curves_are_drawn(tmp_path):
     figure = History(rows).plot(tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     losses, accuracies = figure.axes
-    assert [line.get_label() for line in losses.lines] == ["training", "test"]
+    assert [line.get_label().partition(":")[0] for line in losses.lines] == ["training", "test"]
     assert list(losses.lines[0].get_ydata()) == [1, 0.5, 1 / 3]
     assert list(accuracies.lines[1].get_ydata()) == [0.9] * 3
     with pytest.raises(ValueError, match="history is empty"):

@@ -312,7 +312,7 @@ def test_ctrl_c_reaches_a_waiting_loader_and_the_batch_can_still_be_had():
 
     class Stuck(Squares):
         def __getitem__(self, index):
-            release.wait(5)
+            release.wait(60)  # far longer than a busy machine holds the signal up
             return super().__getitem__(index)
 
     iterator = iter(DataLoader(Stuck(4), 2, num_workers=2))
@@ -322,7 +322,7 @@ def test_ctrl_c_reaches_a_waiting_loader_and_the_batch_can_still_be_had():
     with pytest.raises(KeyboardInterrupt):
         next(iterator)
     timer.join()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
     release.set()
     assert next(iterator)[1].numpy().tolist() == [0, 1]
 

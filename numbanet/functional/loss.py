@@ -173,13 +173,12 @@ def _pairs(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
     x, t = floats(name, input=input, target=target)
     if x._array.shape == t._array.shape:
         return x, t
-    if tuple(x._array.shape) != tuple(t._array.shape):
-        warnings.warn(
-            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape and will be broadcast, "
-            "which is seldom meant; make them agree",
-            UserWarning,
-            stacklevel=3,
-        )
+    warnings.warn(
+        f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape and will be broadcast, "
+        "which is seldom meant; make them agree",
+        UserWarning,
+        stacklevel=3,
+    )
     return _broadcast(name, x, t)
 
 

@@ -226,33 +226,25 @@ mantissa_of = _split(mantissa_wanted=True)
 exponent_of = _split(mantissa_wanted=False)
 
 
-def _order_key(reverse: bool) -> Any:
-    @intrinsic
-    def order_key(typingctx, x):  # type: ignore[no-untyped-def]
-        def of_integer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.not_(args[0]) if reverse else args[0]
+@intrinsic
+def rising_key(typingctx, x):  # type: ignore[no-untyped-def]
+    """An integer that orders as x does, with NaN above everything and -0.0 equal to 0.0: sorts and integer maxima vectorise."""
 
-        def of_float(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _, _, integer, _, size = _float(signature.args[0])
-            bits = builder.bitcast(args[0], integer)
-            sign = builder.ashr(bits, ir.Constant(integer, 8 * size - 1))  # -1 for negative x, else 0
-            largest = ir.Constant(integer, (1 << (8 * size - 1)) - 1)
-            magnitude = builder.and_(bits, largest)
-            key = builder.sub(builder.xor(magnitude, sign), sign)
-            key = builder.neg(key) if reverse else key
-            return builder.select(builder.fcmp_unordered("uno", args[0], args[0]), largest, key)
+    def of_integer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return args[0]
 
-        if not isinstance(x, types.Float):
-            return x(x), of_integer
-        return (types.int32 if x == types.float32 else types.int64)(x), of_float
+    def of_float(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, _, integer, _, size = _float(signature.args[0])
+        bits = builder.bitcast(args[0], integer)
+        sign = builder.ashr(bits, ir.Constant(integer, 8 * size - 1))  # -1 for negative x, else 0
+        largest = ir.Constant(integer, (1 << (8 * size - 1)) - 1)
+        magnitude = builder.and_(bits, largest)
+        key = builder.sub(builder.xor(magnitude, sign), sign)
+        return builder.select(builder.fcmp_unordered("uno", args[0], args[0]), largest, key)
 
-    return order_key
-
-
-# An integer that orders as x does (``falling_key``: the other way round), with NaN above everything and -0.0 equal to
-# 0.0. Integer maxima vectorise, where float maxima that must not lose a NaN do not.
-rising_key = _order_key(reverse=False)
-falling_key = _order_key(reverse=True)
+    if not isinstance(x, types.Float):
+        return x(x), of_integer
+    return (types.int32 if x == types.float32 else types.int64)(x), of_float
 
 
 @intrinsic

@@ -27,17 +27,14 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
 from numbanet.kernels.index import (
     exp_,
     expm1_,
-    limit_threads,
     normal_,
     read,
-    restore_threads,
     scalar,
     select,
     sigmoid_,
@@ -46,7 +43,8 @@ from numbanet.kernels.index import (
     tanh_,
     write,
 )
-from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.kernel import Kernel
+from numbanet.kernels.parallel import tasks
 
 CHUNK = 1 << 12  # elements of one task
 LANES = 32  # threads that share a row of prelu on CUDA: one warp, so a block's sums never depend on the launch
@@ -55,6 +53,11 @@ _cuda_kernels: list[tuple[Any, str]] = []
 
 
 # -------------------------------------------------------------------------------------------------- the two factories
+
+
+def _chunks(n: int) -> int:
+    """How many tasks of CHUNK elements n elements are."""
+    return -(-n // CHUNK)
 
 
 def _on_cuda(f: Any) -> Any:
@@ -76,17 +79,14 @@ def _forward(name: str, numpy: Callable[..., Any], f: Any) -> Kernel:
     """The kernel ``name(x, y, p, q)`` with y = f(x, p, q, number)."""
     on_cpu, on_cuda = scalar(f), _on_cuda(f)
 
-    @jit(parallel=True, name=f"_{name}_flat")
-    def flat(x, y, p, q):  # type: ignore[no-untyped-def]
-        threads = limit_threads(y.size)
+    @tasks(name=f"_{name}_flat")
+    def flat(task, x, y, p, q):  # type: ignore[no-untyped-def]
+        # Tasks of one size: where vectors end and single elements begin, which LLVM may round otherwise, hangs on the size alone.
         number = x.dtype.type
         first, second = number(p), number(q)
-        # Tasks of one size: where vectors end and single elements begin, which LLVM may round otherwise, hangs on the size alone.
-        for task in prange((y.size + CHUNK - 1) // CHUNK):
-            start = np.int64(task) * CHUNK
-            for i in range(start, min(start + CHUNK, y.size)):
-                write(y, i, on_cpu(read(x, i), first, second, number))
-        restore_threads(threads)
+        start = task * CHUNK
+        for i in range(start, min(start + CHUNK, y.size)):
+            write(y, i, on_cpu(read(x, i), first, second, number))
 
     @cuda.jit
     def flat_cuda(x, y, p, q):  # type: ignore[no-untyped-def]
@@ -99,7 +99,7 @@ def _forward(name: str, numpy: Callable[..., Any], f: Any) -> Kernel:
             y[...] = numpy(x.astype(np.float64), p, q)
 
     def cpu(x: Any, y: Any, p: float = 0.0, q: float = 0.0) -> None:
-        flat(x.reshape(-1), y.reshape(-1), p, q)
+        flat(_chunks(y.size), y.size, x.reshape(-1), y.reshape(-1), float(p), float(q))
 
     def cuda_(x: Any, y: Any, p: float = 0.0, q: float = 0.0) -> None:
         if y.size:
@@ -118,16 +118,13 @@ def _backward(name: str, numpy: Callable[..., Any], f: Any) -> Kernel:
     """
     on_cpu, on_cuda = scalar(f), _on_cuda(f)
 
-    @jit(parallel=True, name=f"_{name}_flat")
-    def flat(dy, s, dx, p, q):  # type: ignore[no-untyped-def]
-        threads = limit_threads(dx.size)
+    @tasks(name=f"_{name}_flat")
+    def flat(task, dy, s, dx, p, q):  # type: ignore[no-untyped-def]
         number = dy.dtype.type
-        first, second, zero = number(p), number(q), number(threads >> 40)
-        for task in prange((dx.size + CHUNK - 1) // CHUNK):
-            start = np.int64(task) * CHUNK
-            for i in range(start, min(start + CHUNK, dx.size)):
-                write(dx, i, on_cpu(read(dy, i), read(s, i), first, second, zero, number))
-        restore_threads(threads)
+        first, second, zero = number(p), number(q), number(task >> 40)
+        start = task * CHUNK
+        for i in range(start, min(start + CHUNK, dx.size)):
+            write(dx, i, on_cpu(read(dy, i), read(s, i), first, second, zero, number))
 
     @cuda.jit
     def flat_cuda(dy, s, dx, p, q):  # type: ignore[no-untyped-def]
@@ -140,7 +137,7 @@ def _backward(name: str, numpy: Callable[..., Any], f: Any) -> Kernel:
             dx[...] = numpy(dy.astype(np.float64), s.astype(np.float64), p, q)
 
     def cpu(dy: Any, s: Any, dx: Any, p: float = 0.0, q: float = 0.0) -> None:
-        flat(dy.reshape(-1), s.reshape(-1), dx.reshape(-1), p, q)
+        flat(_chunks(dx.size), dx.size, dy.reshape(-1), s.reshape(-1), dx.reshape(-1), float(p), float(q))
 
     def cuda_(dy: Any, s: Any, dx: Any, p: float = 0.0, q: float = 0.0) -> None:
         if dx.size:
@@ -442,67 +439,66 @@ def prelu_backward_reference(dy, x, weight, dx, pieces):  # type: ignore[no-unty
         pieces[:, :, k] = terms[:, :, k * CHUNK : (k + 1) * CHUNK].sum(2)
 
 
-@jit(parallel=True)
-def _prelu_forward_flat(x, weight, y, rows, width, each):  # type: ignore[no-untyped-def]
+@tasks
+def _prelu_forward_flat(task, x, weight, y, width, each):  # type: ignore[no-untyped-def]
     """``each``: a row runs along the channels, and each element has its own slope; else along positions of one."""
-    threads = limit_threads(x.size)
     number = x.dtype.type
     per_row = (width + CHUNK - 1) // CHUNK
-    for task in prange(rows * per_row):
-        row = np.int64(task) // per_row
-        first = np.int64(task) % per_row * CHUNK
-        start = row * width + first
-        n = min(CHUNK, width - first)
-        if each:
-            for i in range(n):
-                value = read(x, start + i)
-                write(y, start + i, value if value > number(0) else value * read(weight, first + i))
-        else:
-            slope = read(weight, row % weight.size)
-            for i in range(n):
-                value = read(x, start + i)
-                write(y, start + i, value if value > number(0) else value * slope)
-    restore_threads(threads)
+    row = task // per_row
+    first = task % per_row * CHUNK
+    start = row * width + first
+    n = min(CHUNK, width - first)
+    if each != 0:
+        for i in range(n):
+            value = read(x, start + i)
+            write(y, start + i, value if value > number(0) else value * read(weight, first + i))
+    else:
+        slope = read(weight, row % weight.size)
+        for i in range(n):
+            value = read(x, start + i)
+            write(y, start + i, value if value > number(0) else value * slope)
 
 
-@jit(parallel=True)
-def _prelu_backward_flat(dy, x, weight, dx, pieces, rows, width, each):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
+@tasks
+def _prelu_backward_flat(task, dy, x, weight, dx, pieces, width, each):  # type: ignore[no-untyped-def]
     number = x.dtype.type
     per_row = (width + CHUNK - 1) // CHUNK
-    for task in prange(rows * per_row):
-        row = np.int64(task) // per_row
-        first = np.int64(task) % per_row * CHUNK
-        start = row * width + first
-        n = min(CHUNK, width - first)
-        if each:
-            for i in range(n):
-                value, grad = read(x, start + i), read(dy, start + i)
-                write(dx, start + i, grad if value > number(0) else grad * read(weight, first + i))
-                write(pieces, start + i, number(0) if value > number(0) else grad * value)
-        else:
-            slope = read(weight, row % weight.size)
-            total = number(0)
-            for i in range(n):
-                value, grad = read(x, start + i), read(dy, start + i)
-                write(dx, start + i, grad if value > number(0) else grad * slope)
-                total += number(0) if value > number(0) else grad * value
-            write(pieces, np.int64(task), total)
-    restore_threads(threads)
+    row = task // per_row
+    first = task % per_row * CHUNK
+    start = row * width + first
+    n = min(CHUNK, width - first)
+    if each != 0:
+        for i in range(n):
+            value, grad = read(x, start + i), read(dy, start + i)
+            write(dx, start + i, grad if value > number(0) else grad * read(weight, first + i))
+            write(pieces, start + i, number(0) if value > number(0) else grad * value)
+    else:
+        slope = read(weight, row % weight.size)
+        total = number(0)
+        for i in range(n):
+            value, grad = read(x, start + i), read(dy, start + i)
+            write(dx, start + i, grad if value > number(0) else grad * slope)
+            total += number(0) if value > number(0) else grad * value
+        write(pieces, task, total)
 
 
-def _rows(shape: tuple[int, ...]) -> tuple[int, int, bool]:
-    """(rows, width, each) of x (N, C, S): rows of one channel, or where S is 1 rows of all channels."""
+def _rows(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(tasks, width of a row, each) of x (N, C, S): rows of one channel, or where S is 1 rows of all channels."""
     n, channels, positions = shape
-    return (n, channels, True) if positions == 1 and channels > 1 else (n * channels, positions, False)
+    each = positions == 1 and channels > 1
+    rows, width = (n, channels) if each else (n * channels, positions)
+    return rows * _chunks(width), width, int(each)
 
 
 def _prelu_forward_cpu(x: Any, weight: Any, y: Any) -> None:
-    _prelu_forward_flat(x.reshape(-1), weight, y.reshape(-1), *_rows(x.shape))
+    count, width, each = _rows(x.shape)
+    _prelu_forward_flat(count, x.size, x.reshape(-1), weight, y.reshape(-1), width, each)
 
 
 def _prelu_backward_cpu(dy: Any, x: Any, weight: Any, dx: Any, pieces: Any) -> None:
-    _prelu_backward_flat(dy.reshape(-1), x.reshape(-1), weight, dx.reshape(-1), pieces.reshape(-1), *_rows(x.shape))
+    count, width, each = _rows(x.shape)
+    flat = dy.reshape(-1), x.reshape(-1), weight, dx.reshape(-1), pieces.reshape(-1)
+    _prelu_backward_flat(count, x.size, *flat, width, each)
 
 
 @cuda.jit
@@ -576,42 +572,38 @@ def glu_backward_reference(dy, x, dx):  # type: ignore[no-untyped-def]
     dx[:, 1] = dy * x[:, 0] * _np_sigmoid(x[:, 1]) * _np_sigmoid(-x[:, 1])
 
 
-@jit(parallel=True)
-def _glu_forward_flat(x, y, outer, m):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
+@tasks
+def _glu_forward_flat(task, x, y, m):  # type: ignore[no-untyped-def]
     number = x.dtype.type
     per_row = (m + CHUNK - 1) // CHUNK
-    for task in prange(outer * per_row):
-        row = np.int64(task) // per_row
-        first = np.int64(task) % per_row * CHUNK
-        for i in range(first, min(first + CHUNK, m)):
-            value, gate = read(x, 2 * row * m + i), read(x, (2 * row + 1) * m + i)
-            write(y, row * m + i, value * sigmoid_(gate, number))
-    restore_threads(threads)
+    row = task // per_row
+    first = task % per_row * CHUNK
+    for i in range(first, min(first + CHUNK, m)):
+        value, gate = read(x, 2 * row * m + i), read(x, (2 * row + 1) * m + i)
+        write(y, row * m + i, value * sigmoid_(gate, number))
 
 
-@jit(parallel=True)
-def _glu_backward_flat(dy, x, dx, outer, m):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
+@tasks
+def _glu_backward_flat(task, dy, x, dx, m):  # type: ignore[no-untyped-def]
     number = x.dtype.type
     per_row = (m + CHUNK - 1) // CHUNK
-    for task in prange(outer * per_row):
-        row = np.int64(task) // per_row
-        first = np.int64(task) % per_row * CHUNK
-        for i in range(first, min(first + CHUNK, m)):
-            grad, value, gate = read(dy, row * m + i), read(x, 2 * row * m + i), read(x, (2 * row + 1) * m + i)
-            open_, shut = sigmoids_(gate, number)
-            write(dx, 2 * row * m + i, grad * open_)
-            write(dx, (2 * row + 1) * m + i, grad * value * open_ * shut)
-    restore_threads(threads)
+    row = task // per_row
+    first = task % per_row * CHUNK
+    for i in range(first, min(first + CHUNK, m)):
+        grad, value, gate = read(dy, row * m + i), read(x, 2 * row * m + i), read(x, (2 * row + 1) * m + i)
+        open_, shut = sigmoids_(gate, number)
+        write(dx, 2 * row * m + i, grad * open_)
+        write(dx, (2 * row + 1) * m + i, grad * value * open_ * shut)
 
 
 def _glu_forward_cpu(x: Any, y: Any) -> None:
-    _glu_forward_flat(x.reshape(-1), y.reshape(-1), *y.shape)
+    outer, m = y.shape
+    _glu_forward_flat(outer * _chunks(m), x.size, x.reshape(-1), y.reshape(-1), m)
 
 
 def _glu_backward_cpu(dy: Any, x: Any, dx: Any) -> None:
-    _glu_backward_flat(dy.reshape(-1), x.reshape(-1), dx.reshape(-1), *dy.shape)
+    outer, m = dy.shape
+    _glu_backward_flat(outer * _chunks(m), x.size, dy.reshape(-1), x.reshape(-1), dx.reshape(-1), m)
 
 
 _sigmoids_cuda = _CUDA_MATHS["sigmoids_"]

@@ -32,13 +32,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.np.arrayobj import make_array
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import fma, intrinsic, limit_threads, log_, read, reread, restore_threads, scalar, write
+from numbanet.kernels.index import fma, intrinsic, log_, read, reread, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import tasks
 from numbanet.kernels.simd import Vectors
 
 CHUNK = 1 << 12  # numbers of one task, made into a buffer in the first-level cache; a multiple of 4
@@ -103,6 +104,11 @@ def _reference_words(n: int, seed: int, offset: int) -> np.ndarray:
 
 _FIRST = ir.Constant(ir.IntType(32), 0)
 GROUP = 16  # elements whose bits are made, or used, at once
+
+
+def _chunks(n: int) -> int:
+    """How many tasks of CHUNK numbers n numbers are."""
+    return -(-n // CHUNK)
 
 
 def mask_bytes(n: int) -> int:
@@ -179,38 +185,30 @@ def _apply_mask(x, y, mask, start, stop, factor, shift, dropped):  # type: ignor
         y[i] = x[i] * (factor if kept else number(0)) + (shift if kept else dropped)
 
 
-@jit(parallel=True)
-def _dropout_flat(x, y, mask, threshold, scale, shift, dropped, seed, offset):  # type: ignore[no-untyped-def]
+@tasks
+def _dropout_flat(task, x, y, mask, threshold, scale, shift, dropped, seed, offset):  # type: ignore[no-untyped-def]
     """y = x * scale + shift where a number's upper 24 bits are >= threshold, else x * 0 + dropped."""
-    threads = limit_threads(x.size)
     number = x.dtype.type
-    n = x.size
     skip = offset % 4
-    for task in prange((n + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        stop = min(start + CHUNK, n)
-        words = np.empty(CHUNK + 4 + GROUP, np.uint32)
-        _fill_words(words[: (skip + stop - start + 3) // 4 * 4], (offset - skip + start) // 4, seed)
-        for i in range(start, stop, GROUP):
-            bits = _pack(words, skip + i - start, threshold)
-            if stop - i < GROUP:
-                bits &= np.uint16((1 << (stop - i)) - 1)
-            mask[i // 8] = np.uint8(bits & np.uint16(255))
-            mask[i // 8 + 1] = np.uint8(bits >> np.uint16(8))
-        _apply_mask(x, y, mask, start, stop, number(scale), number(shift), number(dropped))
-    restore_threads(threads)
+    start = task * CHUNK
+    stop = min(start + CHUNK, x.size)
+    words = np.empty(CHUNK + 4 + GROUP, np.uint32)
+    _fill_words(words[: (skip + stop - start + 3) // 4 * 4], (offset - skip + start) // 4, seed)
+    for i in range(start, stop, GROUP):
+        bits = _pack(words, skip + i - start, threshold)
+        if stop - i < GROUP:
+            bits &= np.uint16((1 << (stop - i)) - 1)
+        mask[i // 8] = np.uint8(bits & np.uint16(255))
+        mask[i // 8 + 1] = np.uint8(bits >> np.uint16(8))
+    _apply_mask(x, y, mask, start, stop, number(scale), number(shift), number(dropped))
 
 
-@jit(parallel=True)
-def _masked_flat(dy, mask, dx, scale):  # type: ignore[no-untyped-def]
+@tasks
+def _masked_flat(task, dy, mask, dx, scale):  # type: ignore[no-untyped-def]
     """dx = dy * scale where the mask's bit is 1, else dy * 0."""
-    threads = limit_threads(dy.size)
     number = dy.dtype.type
-    n = dy.size
-    for task in prange((n + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        _apply_mask(dy, dx, mask, start, min(start + CHUNK, n), number(scale), number(0), number(0))
-    restore_threads(threads)
+    start = task * CHUNK
+    _apply_mask(dy, dx, mask, start, min(start + CHUNK, dy.size), number(scale), number(0), number(0))
 
 
 @cuda.jit
@@ -247,7 +245,9 @@ def _dropout(
 
     def cpu(x: Any, y: Any, mask: Any, p: float, seed: int, offset: int) -> None:
         threshold = math.ceil(p * 2**24)  # u >= p as a comparison of integers
-        _dropout_flat(x.reshape(-1), y.reshape(-1), mask, threshold, *affine(p), seed, offset)
+        scale, shift, dropped = map(float, affine(p))
+        flat = x.reshape(-1), y.reshape(-1), mask
+        _dropout_flat(_chunks(x.size), x.size, *flat, threshold, scale, shift, dropped, seed, offset)
 
     def cuda_(x: Any, y: Any, mask: Any, p: float, seed: int, offset: int) -> None:
         if x.size:
@@ -263,7 +263,7 @@ def _masked(name: str, reference: Callable[..., None], scale: Callable[[float], 
     """The kernel ``name(dy, mask, dx, p)``."""
 
     def cpu(dy: Any, mask: Any, dx: Any, p: float) -> None:
-        _masked_flat(dy.reshape(-1), mask, dx.reshape(-1), scale(p))
+        _masked_flat(_chunks(dy.size), dy.size, dy.reshape(-1), mask, dx.reshape(-1), float(scale(p)))
 
     def cuda_(dy: Any, mask: Any, dx: Any, p: float) -> None:
         if dy.size:
@@ -317,19 +317,16 @@ def channel_affine_reference(x, factor, shift, y):  # type: ignore[no-untyped-de
         y[...] = x * factor[:, None] + shift[:, None]
 
 
-@jit(parallel=True)
-def _channel_flat(x, factor, shift, y):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
-    for c in prange(x.shape[0]):
-        scale, moved = factor[c], shift[c]
-        source, target = x[c], y[c]
-        for j in range(source.size):
-            write(target, j, read(source, j) * scale + moved)
-    restore_threads(threads)
+@tasks
+def _channel_flat(task, x, factor, shift, y):  # type: ignore[no-untyped-def]
+    scale, moved = factor[task], shift[task]
+    source, target = x[task], y[task]
+    for j in range(source.size):
+        write(target, j, read(source, j) * scale + moved)
 
 
 def _channel_affine_cpu(x: Any, factor: Any, shift: Any, y: Any) -> None:
-    _channel_flat(x, factor, shift, y)
+    _channel_flat(x.shape[0], x.size, x, factor, shift, y)
 
 
 @cuda.jit
@@ -363,26 +360,24 @@ def _unit(dtype: np.dtype) -> tuple[int, float]:
     return (8, 2.0**-24) if dtype == np.float32 else (0, 2.0**-32)
 
 
-@jit(parallel=True)
-def _uniform_flat(out, low, span, unit, drop, seed, offset):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
+@tasks
+def _uniform_flat(task, out, low, span, unit, drop, seed, offset):  # type: ignore[no-untyped-def]
     number = out.dtype.type
     least, step = number(low), number(span) * number(unit)
     n = out.size
     skip = offset % 4
-    for task in prange((skip + n + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        words = np.empty(min(CHUNK, (skip + n - start + 3) // 4 * 4), np.uint32)
-        _fill_words(words, (offset - skip + start) // 4, seed)
-        first = max(start, skip)
-        for i in range(min(start + CHUNK, skip + n) - first):
-            write(out, first - skip + i, fma(number(reread(words, first - start + i) >> np.uint32(drop)), step, least))
-    restore_threads(threads)
+    start = task * CHUNK
+    words = np.empty(min(CHUNK, (skip + n - start + 3) // 4 * 4), np.uint32)
+    _fill_words(words, (offset - skip + start) // 4, seed)
+    first = max(start, skip)
+    for i in range(min(start + CHUNK, skip + n) - first):
+        write(out, first - skip + i, fma(number(reread(words, first - start + i) >> np.uint32(drop)), step, least))
 
 
 def _uniform_cpu(out: Any, low: float, high: float, seed: int, offset: int) -> None:
     drop, unit = _unit(out.dtype)
-    _uniform_flat(out.reshape(-1), float(low), float(high - low), unit, drop, seed, offset)
+    numbers = float(low), float(high - low), unit, drop, seed, offset
+    _uniform_flat(_chunks(offset % 4 + out.size), out.size, out.reshape(-1), *numbers)
 
 
 @cuda.jit
@@ -456,27 +451,24 @@ def _fill_normals(words, normals):  # type: ignore[no-untyped-def]
         write(normals, 2 * pair + 1, radius * y)
 
 
-@jit(parallel=True)
-def _normal_flat(out, mean, std, seed, offset):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
+@tasks
+def _normal_flat(task, out, mean, std, seed, offset):  # type: ignore[no-untyped-def]
     number = out.dtype.type
     centre, scale = number(mean), number(std)
     n = out.size
     skip = offset % 4
-    for task in prange((skip + n + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        words = np.empty(min(CHUNK, (skip + n - start + 3) // 4 * 4), np.uint32)
-        normals = np.empty(words.size, out.dtype)
-        _fill_words(words, (offset - skip + start) // 4, seed)
-        _fill_normals(words, normals)
-        first = max(start, skip)
-        for i in range(min(start + CHUNK, skip + n) - first):
-            write(out, first - skip + i, fma(reread(normals, first - start + i), scale, centre))
-    restore_threads(threads)
+    start = task * CHUNK
+    words = np.empty(min(CHUNK, (skip + n - start + 3) // 4 * 4), np.uint32)
+    normals = np.empty(words.size, out.dtype)
+    _fill_words(words, (offset - skip + start) // 4, seed)
+    _fill_normals(words, normals)
+    first = max(start, skip)
+    for i in range(min(start + CHUNK, skip + n) - first):
+        write(out, first - skip + i, fma(reread(normals, first - start + i), scale, centre))
 
 
 def _normal_cpu(out: Any, mean: float, std: float, seed: int, offset: int) -> None:
-    _normal_flat(out.reshape(-1), float(mean), float(std), seed, offset)
+    _normal_flat(_chunks(offset % 4 + out.size), out.size, out.reshape(-1), float(mean), float(std), seed, offset)
 
 
 @cuda.jit

@@ -29,11 +29,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from numbanet.devices import cuda, is_cuda_array
 from numbanet.kernels import launch
@@ -41,16 +40,15 @@ from numbanet.kernels.index import (
     exp_,
     expm1_,
     exponent_of,
-    limit_threads,
     log_,
     mantissa_of,
     read,
-    restore_threads,
     scalar,
     write,
 )
 from numbanet.kernels.index import tanh_ as _tanh_cpu
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import tasks
 
 CHUNK = 1 << 13  # elements of one task: 32 KiB of float32, small enough to share out, large enough to hide its start
 
@@ -83,7 +81,7 @@ def _levels(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...]) -> lis
 
 
 def _broadcast(
-    flat: Callable[..., None], rows: Callable[..., None], line: Callable[[Callable[..., None], int], Any]
+    flat: Callable[..., None], rows: Callable[..., None], line: Callable[[Callable[..., None], int, int], Any]
 ) -> Callable[..., None]:
     """The launcher ``(a, b, out)`` over a kernel for equal shapes and scalars, and one for up to four loops."""
 
@@ -92,7 +90,7 @@ def _broadcast(
         if n == 0:
             return
         if (a.size == n or a.size == 1) and (b.size == n or b.size == 1):
-            line(flat, n)(a.reshape(-1), b.reshape(-1), out.reshape(-1), int(a.size == n), int(b.size == n))
+            line(flat, n, n)(a.reshape(-1), b.reshape(-1), out.reshape(-1), int(a.size == n), int(b.size == n))
             return
         levels = _levels(tuple(a.shape), tuple(b.shape), tuple(out.shape))
         if len(levels) > 4:  # rare: walk the leading dimension here
@@ -102,20 +100,27 @@ def _broadcast(
                 launcher(a[i if a.shape[0] > 1 else 0], b[i if b.shape[0] > 1 else 0], out[i])
             return
         (_, a0, b0), (d1, a1, b1), (d2, a2, b2), (d3, a3, b3) = [(1, 0, 0)] * (4 - len(levels)) + levels
-        line(rows, n)(a.reshape(-1), b.reshape(-1), out.reshape(-1), d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3)
+        line(rows, n, d3)(a.reshape(-1), b.reshape(-1), out.reshape(-1), d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3)
 
     return launcher
 
 
-def _on_cpu(kernel: Callable[..., None], n: int) -> Callable[..., None]:
-    return kernel
+def _on_cpu(kernel: Callable[..., None], n: int, width: int) -> Callable[..., None]:
+    """The kernel, with its number of tasks: blocks of rows of ``width`` elements, or pieces of longer rows."""
+    count = -(-(n // width) // max(1, CHUNK // width)) * -(-width // CHUNK)
+    return partial(kernel, count, n)
 
 
-def _on_cuda(kernel: Any, n: int) -> Callable[..., None]:
+def _on_cuda(kernel: Any, n: int, width: int) -> Callable[..., None]:
     return kernel[launch.line(n)]
 
 
 # ---------------------------------------------------------------------------------------------- the two factories
+
+
+def _chunks(n: int) -> int:
+    """How many tasks of CHUNK elements n elements are."""
+    return -(-n // CHUNK)
 
 
 def _reference(function: Callable[..., Any]) -> Callable[..., None]:
@@ -140,13 +145,12 @@ def _unary(
     f = scalar(f)
     on_cuda = f if f_cuda is None else scalar(f_cuda)
 
-    @jit(parallel=True, name=f"{name}_flat")
-    def flat(a, out):  # type: ignore[no-untyped-def]
-        threads = limit_threads(out.size)
+    @tasks(name=f"{name}_flat")
+    def flat(task, a, out):  # type: ignore[no-untyped-def]
         number = a.dtype.type
-        for i in prange(out.size):
+        start = task * CHUNK
+        for i in range(start, min(start + CHUNK, out.size)):
             write(out, i, f(read(a, i), number))
-        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(a, out):  # type: ignore[no-untyped-def]
@@ -155,7 +159,7 @@ def _unary(
             out[i] = on_cuda(a[i], a.dtype.type)
 
     def cpu(a: Any, out: Any) -> None:
-        flat(a.reshape(-1), out.reshape(-1))
+        flat(_chunks(out.size), out.size, a.reshape(-1), out.reshape(-1))
 
     def cuda_(a: Any, out: Any) -> None:
         if out.size:
@@ -186,35 +190,28 @@ def _binary(
             for i in range(n):
                 write(out, o0 + i, f(read(a, a0 + i), read(b, b0 + i), number))
 
-    @jit(parallel=True, name=f"{name}_flat")
-    def flat(a, b, out, sa, sb):  # type: ignore[no-untyped-def]
-        threads = limit_threads(out.size)
-        n = out.size
-        for task in prange((n + CHUNK - 1) // CHUNK):
-            start = np.int64(task) * CHUNK
-            segment(a, start * sa, sa, b, start * sb, sb, out, start, min(CHUNK, n - start))
-        restore_threads(threads)
+    @tasks(name=f"{name}_flat")
+    def flat(task, a, b, out, sa, sb):  # type: ignore[no-untyped-def]
+        start = task * CHUNK
+        segment(a, start * sa, sa, b, start * sb, sb, out, start, min(CHUNK, out.size - start))
 
-    @jit(parallel=True, name=f"{name}_rows")
-    def rows(a, b, out, d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3):  # type: ignore[no-untyped-def]
-        """Rows of d3 elements; a task is a block of short rows or a piece of a long one."""
-        threads = limit_threads(out.size)
+    @tasks(name=f"{name}_rows")
+    def rows(task, a, b, out, d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3):  # type: ignore[no-untyped-def]
+        """Rows of d3 elements; a task is a block of short rows or a piece of a long one (see ``_on_cpu``)."""
         total = out.size // d3
         block = max(1, CHUNK // d3)
         piece = min(d3, CHUNK)
         pieces = (d3 + piece - 1) // piece
-        for task in prange(((total + block - 1) // block) * pieces):
-            first = np.int64(task) // pieces * block
-            start = np.int64(task) % pieces * piece
-            n = min(piece, d3 - start)
-            for row in range(first, min(first + block, total)):
-                i = row // (d1 * d2)
-                j = row // d2 % d1
-                k = row % d2
-                in_a = i * a0 + j * a1 + k * a2 + start * a3
-                in_b = i * b0 + j * b1 + k * b2 + start * b3
-                segment(a, in_a, a3, b, in_b, b3, out, row * d3 + start, n)
-        restore_threads(threads)
+        first = task // pieces * block
+        start = task % pieces * piece
+        n = min(piece, d3 - start)
+        for row in range(first, min(first + block, total)):
+            i = row // (d1 * d2)
+            j = row // d2 % d1
+            k = row % d2
+            in_a = i * a0 + j * a1 + k * a2 + start * a3
+            in_b = i * b0 + j * b1 + k * b2 + start * b3
+            segment(a, in_a, a3, b, in_b, b3, out, row * d3 + start, n)
 
     @cuda.jit
     def flat_cuda(a, b, out, sa, sb):  # type: ignore[no-untyped-def]
@@ -410,19 +407,16 @@ def _where_segment(condition, a, sa, b, sb, out, start, end):  # type: ignore[no
             write(out, i, left if read(condition, i) else right)
 
 
-@jit(parallel=True)
-def _where_flat(condition, a, b, out, sa, sb):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
-    for task in prange((out.size + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        _where_segment(condition, a, sa, b, sb, out, start, min(start + CHUNK, out.size))
-    restore_threads(threads)
+@tasks
+def _where_flat(task, condition, a, b, out, sa, sb):  # type: ignore[no-untyped-def]
+    start = task * CHUNK
+    _where_segment(condition, a, sa, b, sb, out, start, min(start + CHUNK, out.size))
 
 
 def _where_cpu(condition: Any, a: Any, b: Any, out: Any) -> None:
     if out.size:
         flat = condition.reshape(-1), a.reshape(-1), b.reshape(-1), out.reshape(-1)
-        _where_flat(*flat, *_strides(out.size, a, b))
+        _where_flat(_chunks(out.size), out.size, *flat, *_strides(out.size, a, b))
 
 
 @cuda.jit
@@ -445,22 +439,22 @@ def _ternary(name: str, reference: Callable[..., None], f: Callable[..., Any], h
     """The kernel ``name(a, b, c, out)`` or ``name(a, b, c, out, value)`` with out = f(a, b, c, value)."""
     f = scalar(f)
 
-    @jit(parallel=True, name=f"{name}_flat")
-    def flat(a, b, c, out, sa, sb, sc, value):  # type: ignore[no-untyped-def]
-        threads = limit_threads(out.size)
+    @tasks(name=f"{name}_flat")
+    def flat(task, a, b, c, out, sa, sb, sc, value):  # type: ignore[no-untyped-def]
         number = a.dtype.type
         factor = number(value)
+        start = task * CHUNK
+        end = min(start + CHUNK, out.size)
         if sa + sb + sc == 3:
-            for i in prange(out.size):
+            for i in range(start, end):
                 write(out, i, f(read(a, i), read(b, i), read(c, i), factor, number))
         elif sa + sb == 2:
-            last = c[0]
-            for i in prange(out.size):
+            last = read(c, 0)
+            for i in range(start, end):
                 write(out, i, f(read(a, i), read(b, i), last, factor, number))
         else:
-            for i in prange(out.size):
+            for i in range(start, end):
                 write(out, i, f(read(a, i * sa), read(b, i * sb), read(c, i * sc), factor, number))
-        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(a, b, c, out, sa, sb, sc, value):  # type: ignore[no-untyped-def]
@@ -474,7 +468,7 @@ def _ternary(name: str, reference: Callable[..., None], f: Callable[..., Any], h
 
     def cpu(a: Any, b: Any, c: Any, out: Any, value: Any) -> None:
         if out.size:
-            run(flat, a, b, c, out, value)
+            run(partial(flat, _chunks(out.size), out.size), a, b, c, out, value)
 
     def cuda_(a: Any, b: Any, c: Any, out: Any, value: Any) -> None:
         if out.size:
@@ -522,20 +516,19 @@ def clamp_reference(a, out, low, high):  # type: ignore[no-untyped-def]
     out[...] = np.minimum(np.maximum(a, low), high)
 
 
-@jit(parallel=True)
-def _clamp_flat(a, out, low, high):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
+@tasks
+def _clamp_flat(task, a, out, low, high):  # type: ignore[no-untyped-def]
     number = a.dtype.type
     least, most = number(low), number(high)
-    for i in prange(out.size):
+    start = task * CHUNK
+    for i in range(start, min(start + CHUNK, out.size)):
         x = read(a, i)
         x = least if x < least else x
         write(out, i, most if x > most else x)
-    restore_threads(threads)
 
 
 def _clamp_cpu(a: Any, out: Any, low: float, high: float) -> None:
-    _clamp_flat(a.reshape(-1), out.reshape(-1), *_bounds(out.dtype, low, high))
+    _clamp_flat(_chunks(out.size), out.size, a.reshape(-1), out.reshape(-1), *_bounds(out.dtype, low, high))
 
 
 @cuda.jit
@@ -571,19 +564,19 @@ def clamp_backward_reference(a, dy, dx, low, high):  # type: ignore[no-untyped-d
     dx[...] = np.where((a >= low) & (a <= high), dy, 0)
 
 
-@jit(parallel=True)
-def _clamp_backward_flat(a, dy, dx, low, high):  # type: ignore[no-untyped-def]
-    threads = limit_threads(a.size)
+@tasks
+def _clamp_backward_flat(task, a, dy, dx, low, high):  # type: ignore[no-untyped-def]
     number = a.dtype.type
     least, most = number(low), number(high)
-    for i in prange(a.size):
+    start = task * CHUNK
+    for i in range(start, min(start + CHUNK, a.size)):
         x, g = read(a, i), read(dy, i)
         write(dx, i, g if (x >= least) & (x <= most) else number(0))
-    restore_threads(threads)
 
 
 def _clamp_backward_cpu(a: Any, dy: Any, dx: Any, low: float, high: float) -> None:
-    _clamp_backward_flat(a.reshape(-1), dy.reshape(-1), dx.reshape(-1), float(low), float(high))
+    flat = a.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    _clamp_backward_flat(_chunks(a.size), a.size, *flat, float(low), float(high))
 
 
 @cuda.jit
@@ -612,21 +605,21 @@ def extremum_backward_reference(a, b, dy, da, db, largest):  # type: ignore[no-u
     db[...] = np.where(higher if largest else lower, 0, share)
 
 
-@jit(parallel=True)
-def _extremum_backward_flat(a, b, dy, da, db, largest):  # type: ignore[no-untyped-def]
-    threads = limit_threads(2 * a.size)
+@tasks
+def _extremum_backward_flat(task, a, b, dy, da, db, largest):  # type: ignore[no-untyped-def]
     number = a.dtype.type
-    for i in prange(a.size):
+    start = task * CHUNK
+    for i in range(start, min(start + CHUNK, a.size)):
         x, y, g = read(a, i), read(b, i), read(dy, i)
         share = g * number(0.5) if x == y else g
-        lower, higher = (x < y, x > y) if largest else (x > y, x < y)
+        lower, higher = (x < y, x > y) if largest != 0 else (x > y, x < y)
         write(da, i, number(0) if lower else share)
         write(db, i, number(0) if higher else share)
-    restore_threads(threads)
 
 
 def _extremum_backward_cpu(a: Any, b: Any, dy: Any, da: Any, db: Any, largest: bool) -> None:
-    _extremum_backward_flat(*[array.reshape(-1) for array in (a, b, dy, da, db)], bool(largest))
+    flat = [array.reshape(-1) for array in (a, b, dy, da, db)]
+    _extremum_backward_flat(_chunks(a.size), 2 * a.size, *flat, int(largest))
 
 
 @cuda.jit
@@ -667,17 +660,16 @@ def axpy_reference(a, out, alpha):  # type: ignore[no-untyped-def]
     out += np.asarray(alpha * a, out.dtype)
 
 
-@jit(parallel=True)
-def _axpy_flat(a, out, alpha):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
+@tasks
+def _axpy_flat(task, a, out, alpha):  # type: ignore[no-untyped-def]
     factor = out.dtype.type(alpha)
-    for i in prange(out.size):
+    start = task * CHUNK
+    for i in range(start, min(start + CHUNK, out.size)):
         write(out, i, read(out, i) + factor * read(a, i))
-    restore_threads(threads)
 
 
 def _axpy_cpu(a: Any, out: Any, alpha: float) -> None:
-    _axpy_flat(a.reshape(-1), out.reshape(-1), alpha)
+    _axpy_flat(_chunks(out.size), out.size, a.reshape(-1), out.reshape(-1), alpha)
 
 
 @cuda.jit
@@ -706,16 +698,15 @@ def cast_reference(a, out):  # type: ignore[no-untyped-def]
     out[...] = a.astype(out.dtype)
 
 
-@jit(parallel=True)
-def _cast_flat(a, out):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
-    for i in prange(out.size):
+@tasks
+def _cast_flat(task, a, out):  # type: ignore[no-untyped-def]
+    start = task * CHUNK
+    for i in range(start, min(start + CHUNK, out.size)):
         write(out, i, read(a, i))
-    restore_threads(threads)
 
 
 def _cast_cpu(a: Any, out: Any) -> None:
-    _cast_flat(a.reshape(-1), out.reshape(-1))
+    _cast_flat(_chunks(out.size), out.size, a.reshape(-1), out.reshape(-1))
 
 
 @cuda.jit

@@ -1,20 +1,120 @@
-"""Parallel stages over a body that is compiled by itself.
+"""Parallel loops over a body that is compiled by itself.
 
 Numba optimises and emits the whole body of a ``prange`` again at every level it wraps around it: the body's function,
-the loop's kernel, two wrappers and the caller. For bodies of several register tiles that is two seconds of compiling
-each. Here the body is an ordinary serial ``@jit`` function, compiled once, and the parallel loop calls it through its
-address: the loop itself is small, and common to all bodies that take arrays of the same types.
+the loop's kernel, two wrappers and the caller. That is half a second of compiling for one line of arithmetic, and two
+seconds and more for bodies of several register tiles. Here the body is an ordinary serial ``@jit`` function, compiled
+once, and the parallel loop calls it through its address: the loop itself is small, and common to all bodies that take
+arguments of the same types.
+
+``tasks`` is for a body of any arguments, ``run_stages`` for two stages of work in a row with scratch and a plan.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import get_thread_id, prange, types
+from numba import get_thread_id, prange, typeof, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from numbanet.kernels.index import limit_threads, restore_threads
 from numbanet.kernels.kernel import jit
+
+# ------------------------------------------------------------------------------------------------------------- tasks
+
+
+class Tasks:
+    """What ``tasks`` makes of a function ``body(task, *args)``."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+        self._addresses: dict[int, int] = {}
+
+    def __call__(self, count: int, work: int, *args: Any) -> None:
+        """Call ``body(task, *args)`` for every task < count, in any order, on as many threads as the work is worth.
+
+        Args:
+            count: the number of tasks; one runs on the calling thread, and none at all is fine.
+            work: the elements that all tasks together work on (see ``index.limit_threads``).
+            args: C-contiguous arrays, ints and floats.
+        """
+        key = 1
+        for argument in args:
+            kind = type(argument)
+            if kind is np.ndarray:
+                key = (key << 8) + (argument.dtype.num << 3) + argument.ndim
+            elif kind is int:
+                key = (key << 8) + 248
+            elif kind is float:
+                key = (key << 8) + 249
+            else:
+                raise TypeError(f"{self.body.__name__}: expected arrays, ints and floats, got {argument!r}")
+        address = self._addresses.get(key)
+        if address is None:
+            address = self._addresses[key] = _address(self.body, (types.int64, *map(_type, args)))
+        _run_tasks(address, count, work, *args)
+
+
+def tasks(function: Callable[..., None] | None = None, *, name: str | None = None) -> Any:
+    """Decorate ``body(task, *args)``, one task of a parallel loop; see ``Tasks.__call__`` for how the loop is run.
+
+    The body is compiled as a serial function (``jit``'s options). It returns nothing and must raise nothing. Results
+    may depend neither on the order of tasks nor on the thread that runs one.
+    """
+    if function is None:
+        return lambda function: tasks(function, name=name)
+    return Tasks(jit(function, name=name))
+
+
+def _type(argument: Any) -> Any:
+    """The numba type for which a body is compiled: arrays that may be written, 64-bit numbers."""
+    if isinstance(argument, np.ndarray):
+        return types.Array(typeof(argument).dtype, argument.ndim, "C")
+    return types.float64 if isinstance(argument, float) else types.int64
+
+
+def _address(body: Any, signature: tuple[Any, ...]) -> int:
+    """Compile the body for these types, or fetch it from the cache; returns the address of its native function."""
+    body.compile(signature)
+    compiled = body.overloads[signature]
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+
+
+@intrinsic
+def _call_task(typingctx, address, task, args):  # type: ignore[no-untyped-def]
+    """Call the compiled body at ``address`` with the task's number and a tuple of arguments."""
+    parameters = (types.int64, *args)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = context.call_conv.get_function_type(types.none, parameters)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        unpacked = [values[1], *cgutils.unpack_tuple(builder, values[2])]
+        context.call_conv.call_function(builder, function, types.none, parameters, unpacked)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, args), codegen
+
+
+@jit
+def _one_task(address, task, args):  # type: ignore[no-untyped-def]
+    # A function of its own: numba takes an intrinsic for free of side effects and would drop the loop around it.
+    _call_task(address, task, args)
+
+
+@jit(parallel=True)
+def _run_tasks(address, count, work, *args):  # type: ignore[no-untyped-def]
+    if count == 1:  # no threads to wake, and none to wait for
+        _one_task(address, 0, args)
+    elif count > 1:
+        threads = limit_threads(work)
+        for task in prange(count):
+            _one_task(address, np.int64(task), args)
+        restore_threads(threads)
+
+
+# ------------------------------------------------------------------------------------------------------------ stages
 
 _addresses: dict[tuple[Any, np.dtype], int] = {}
 
@@ -38,10 +138,7 @@ def run_stages(body: Any, tasks: tuple[int, ...], a: Any, b: Any, c: Any, d: Any
 def _compile(body: Any, dtype: np.dtype) -> int:
     """Compile the body, or fetch it from the cache, and return the address of its native function."""
     array = types.Array(types.float32 if dtype == np.float32 else types.float64, 1, "C")
-    signature = (types.int64, types.int64, types.int64, *[array] * 5, types.Array(types.int64, 1, "C"))
-    body.compile(signature)
-    compiled = body.overloads[signature]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return _address(body, (types.int64, types.int64, types.int64, *[array] * 5, types.Array(types.int64, 1, "C")))
 
 
 @intrinsic
@@ -59,7 +156,7 @@ def _call(typingctx, address, stage, i, thread, a, b, c, d, scratch, plan):  # t
 
 
 @jit
-def _task(address, stage, i, thread, a, b, c, d, scratch, plan):  # type: ignore[no-untyped-def]
+def _one_of_stage(address, stage, i, thread, a, b, c, d, scratch, plan):  # type: ignore[no-untyped-def]
     # A function of its own: numba takes an intrinsic for free of side effects and would drop the loop around it.
     _call(address, stage, i, thread, a, b, c, d, scratch, plan)
 
@@ -69,7 +166,7 @@ def _stages(address, first, second, a, b, c, d, scratch, plan):  # type: ignore[
     for stage in range(2):
         count = first if stage == 0 else second
         if count == 1:  # no threads to wake, and none to wait for
-            _task(address, stage, 0, 0, a, b, c, d, scratch, plan)
+            _one_of_stage(address, stage, 0, 0, a, b, c, d, scratch, plan)
         elif count > 1:
             for i in prange(count):
-                _task(address, stage, np.int64(i), np.int64(get_thread_id()), a, b, c, d, scratch, plan)
+                _one_of_stage(address, stage, np.int64(i), np.int64(get_thread_id()), a, b, c, d, scratch, plan)

@@ -13,7 +13,7 @@ import numpy as np
 
 from numbanet import devices, dtypes
 from numbanet.autograd import Function, is_grad_enabled
-from numbanet.functional import inplace
+from numbanet.functional import finding, inplace
 from numbanet.kernels import elementwise, gather
 from numbanet.shapes import broadcast_shapes
 from numbanet.tensor import Tensor, operands, wrap
@@ -378,7 +378,10 @@ class Fmod(Function):
 
 
 def _refuse_zero(name: str, divisor: Tensor) -> None:
-    if divisor.dtype.kind != "f" and not devices.to_host(divisor._array).all():
+    if divisor.dtype.kind == "f":
+        return
+    array = divisor._array
+    if not (finding.all_hold(array) if divisor.is_cuda and array.size > 1 else devices.to_host(array).all()):
         raise RuntimeError(f"{name}: integer division by zero (divisor of shape {tuple(divisor.shape)} holds 0)")
 
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from numbanet import devices, dtypes
 from numbanet.autograd import Function, no_grad
+from numbanet.functional import finding
 from numbanet.functional.arithmetic import where
 from numbanet.functional.indexing import AddRows, TakeRows, setitem
 from numbanet.functional.reduction import norm
 from numbanet.functional.shape import reshape
+from numbanet.functional.sorting import bincount, unique
 from numbanet.kernels import elementwise, gather
 from numbanet.tensor import Tensor, wrap
 
@@ -59,11 +61,9 @@ def embedding(
         if not -count <= padding_idx < count:
             raise RuntimeError(f"embedding: padding_idx={padding_idx} is out of range for {count} rows")
         padding_idx %= count
-    numbers = devices.to_host(input._array)
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= count):
-        raise IndexError(
-            f"embedding: index out of range: numbers run from {numbers.min()} to {numbers.max()}, expected 0 to {count - 1}"
-        )
+    low, high = finding.extent(input._array) if input._array.size else (0, -1)
+    if low < 0 or high >= count:
+        raise IndexError(f"embedding: index out of range: numbers run from {low} to {high}, expected 0 to {count - 1}")
     rows = devices.contiguous(input.to(dtype=dtypes.int64)._array).reshape(-1)
     if max_norm is not None:
         _shorten(weight, rows, max_norm, norm_type)
@@ -78,7 +78,7 @@ def embedding(
 def _shorten(weight: Tensor, rows: Any, max_norm: float, norm_type: float) -> None:
     """Scale the named rows that are longer than ``max_norm``, in place."""
     with no_grad():
-        named = wrap(devices.to_device(np.unique(devices.to_host(rows)), weight.device))
+        named = unique(wrap(rows)).to(device=weight.device)
         held = weight.detach()
         found = held[named]
         sizes = norm(found, norm_type, 1, keepdim=True)
@@ -98,7 +98,9 @@ class EmbeddingRows(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        rows = devices.to_host(ctx.index)
+        if grad.is_cuda:
+            return AddRows.apply(grad * _shares(ctx, grad), ctx.index, ctx.n), None, None, None
+        rows = ctx.index
         share = np.ones((rows.size, 1), grad.dtype)
         if ctx.by_frequency and rows.size:
             share[:, 0] /= np.bincount(rows)[rows]
@@ -106,6 +108,17 @@ class EmbeddingRows(Function):
             share[rows == ctx.padding_idx] = 0
         scaled = grad * wrap(devices.to_device(share, grad.device))
         return AddRows.apply(scaled, ctx.index, ctx.n), None, None, None
+
+
+def _shares(ctx: Any, grad: Tensor) -> Tensor:
+    """What of each row's gradient counts, (rows, 1), on CUDA."""
+    rows = wrap(ctx.index)
+    share = wrap(devices.full((ctx.index.size,), 1, grad.dtype, grad.device))
+    if ctx.by_frequency and ctx.index.size:
+        share = share / bincount(rows)[rows].to(dtype=grad.dtype)
+    if ctx.padding_idx is not None:
+        share = where(rows == ctx.padding_idx, 0.0, share)
+    return reshape(share, (ctx.index.size, 1))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -120,12 +133,12 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """
     if tensor.dtype != dtypes.int64:
         raise RuntimeError(f"one_hot: expected int64 classes, got {tensor.dtype}")
-    classes = devices.to_host(tensor._array)
+    classes = tensor._array
     if not classes.size and num_classes <= 0:
         raise RuntimeError(
             f"one_hot: num_classes={num_classes} cannot be counted from a tensor of shape {classes.shape}"
         )
-    low, high = (int(classes.min()), int(classes.max())) if classes.size else (0, -1)
+    low, high = finding.extent(classes) if classes.size else (0, -1)
     count = high + 1 if num_classes == -1 else num_classes
     if low < 0 or high >= count:
         raise RuntimeError(f"one_hot: classes run from {low} to {high}, expected 0 to {count - 1}")

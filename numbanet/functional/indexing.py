@@ -15,10 +15,10 @@ import numpy as np
 
 from numbanet import devices, dtypes
 from numbanet.autograd import Function, is_grad_enabled
-from numbanet.functional import inplace
-from numbanet.functional.arithmetic import clone, eq, mul, where
+from numbanet.functional import finding, inplace
+from numbanet.functional.arithmetic import clone, eq, mul, ne, where
 from numbanet.functional.shape import Permute, copy_, expand, ravel, reshape
-from numbanet.kernels import elementwise
+from numbanet.kernels import elementwise, search
 from numbanet.kernels import gather as kernels
 from numbanet.shapes import broadcast_shapes, normalize_dim
 from numbanet.tensor import Tensor, tensor, wrap
@@ -187,6 +187,9 @@ def _plain(x: Tensor, index: Any) -> tuple[tuple[Any, ...], bool]:
         if isinstance(part, Tensor):
             if part.ndim == 0 and part.dtype.kind in "iu":
                 part = int(part)
+            elif part.dtype.kind in "iub" and part.is_cuda and x.is_cuda:  # stays there
+                part = ne(part, 0) if part.dtype == dtypes.uint8 else part.detach()
+                basic = False
             elif part.dtype.kind in "iub":
                 part = np.asarray(devices.to_host(part._array))
                 if part.dtype == np.uint8:
@@ -259,23 +262,24 @@ def _locate(input: Tensor, plain: tuple[Any, ...]) -> tuple[_Look, Any, tuple[in
     for part in plain if any(part is Ellipsis for part in plain) else (*plain, Ellipsis):
         parts.extend([slice(None)] * (len(size) - used) if part is Ellipsis else [part])
     basic: list[Any] = []
-    arrays: dict[int, np.ndarray] = {}  # by the dimension of the view that each indexes
+    arrays: dict[int, Any] = {}  # by the dimension of the view that each indexes
     place = source = 0
     for part in parts:
-        if isinstance(part, np.ndarray):
-            if part.dtype.kind == "b" and part.shape != size[source : source + part.ndim]:
+        if isinstance(part, np.ndarray | Tensor):
+            if part.dtype.kind == "b" and tuple(part.shape) != size[source : source + part.ndim]:
                 raise IndexError(
-                    f"index: a mask of shape {part.shape} does not match {size[source : source + part.ndim]}, "
+                    f"index: a mask of shape {tuple(part.shape)} does not match {size[source : source + part.ndim]}, "
                     f"the dimensions of {size} from {source} on"
                 )
-            found = [part] if part.dtype.kind != "b" else _places(part)
+            found: list[Any] = [part] if part.dtype.kind != "b" else _places(part)
             basic.extend([slice(None)] * part.ndim if part.dtype.kind == "b" and part.ndim else [])
             if part.dtype.kind != "b":
                 basic.append(slice(None))
             elif part.ndim == 0:
                 basic.append(None)
             for array in found:
-                arrays[place] = array.astype(np.int64, copy=False)
+                known = isinstance(array, Tensor)
+                arrays[place] = array.to(dtype=dtypes.int64) if known else array.astype(np.int64, copy=False)
                 place += 1
         else:
             basic.append(part)
@@ -285,40 +289,50 @@ def _locate(input: Tensor, plain: tuple[Any, ...]) -> tuple[_Look, Any, tuple[in
     look = input if whole else Slice.apply(input, tuple(basic))
     dims = sorted(arrays)
     try:
-        indexed = np.broadcast_shapes(*[arrays[d].shape for d in dims])
+        indexed = np.broadcast_shapes(*[tuple(arrays[d].shape) for d in dims])
     except ValueError:
-        listing = " and ".join(str(arrays[d].shape) for d in dims)
+        listing = " and ".join(str(tuple(arrays[d].shape)) for d in dims)
         raise IndexError(f"index: arrays of shapes {listing} do not broadcast") from None
     shape = tuple(look._array.shape)
-    rows = np.zeros(indexed, np.int64)
+    there = any(isinstance(array, Tensor) for array in arrays.values())
+    rows: Any = np.zeros(indexed, np.int64)
     for d in dims:
         n = shape[d]
         array = arrays[d]
-        if array.size and rows.size and (array.min() < -n or array.max() >= n):
-            wrong = array.min() if array.min() < -n else array.max()
+        if there and isinstance(array, np.ndarray):
+            array = wrap(devices.to_device(array, input.device))
+        values = array._array if there else array
+        low, high = finding.extent(values) if values.size and prod(indexed) else (0, -1)
+        if low < -n or high >= n:
             raise IndexError(
-                f"index: {wrong} is out of bounds for dimension {d} with size {n} (tensor of shape {size})"
+                f"index: {low if low < -n else high} is out of bounds for dimension {d} with size {n} (tensor of shape {size})"
             )
-        rows = rows * n + np.where(array < 0, array + n, array)
+        counted = array if low >= 0 else (where if there else np.where)(array < 0, array + n, array)
+        rows = counted if there and d == dims[0] else rows * n + counted
     first = dims[0]
     if dims[-1] - first != len(dims) - 1:  # apart: to the front
         order = (*dims, *[d for d in range(len(shape)) if d not in arrays])
         look, first = Permute.apply(look, order), 0
         shape = tuple(shape[d] for d in order)
     outer, middle, inner = shape[:first], shape[first : first + len(dims)], shape[first + len(dims) :]
-    flat = devices.to_device(np.ascontiguousarray(rows).reshape(-1), input.device)
+    if there:
+        flat = devices.contiguous(expand(rows, indexed)._array).reshape(-1)
+    else:
+        flat = devices.to_device(np.ascontiguousarray(rows).reshape(-1), input.device)
     return _Look(look, (prod(outer), prod(middle), prod(inner))), flat, (*outer, *indexed, *inner)
 
 
 def _consumed(part: Any) -> int:
     """How many dimensions one part of an index stands for."""
-    if isinstance(part, np.ndarray) and part.dtype.kind == "b":
+    if isinstance(part, np.ndarray | Tensor) and part.dtype.kind == "b":
         return part.ndim
     return 0 if part is None or part is Ellipsis else 1
 
 
-def _places(mask: np.ndarray) -> list[np.ndarray]:
+def _places(mask: Any) -> list[Any]:
     """Where a mask holds, dimension by dimension; one without dimensions has one place, or none."""
+    if isinstance(mask, Tensor) and mask.ndim:
+        return list(nonzero(mask, as_tuple=True))
     return list(np.nonzero(mask)) if mask.ndim else [np.zeros(int(mask), np.int64)]
 
 
@@ -443,7 +457,12 @@ def _rows_argument(name: str, index: Any, n: int) -> Any:
 
 
 def _check_range(name: str, index: Tensor, n: int, error: type[Exception]) -> None:
-    values = devices.to_host(index._array)
+    if index.is_cuda:
+        low, high = finding.extent(index._array) if index._array.size else (0, -1)
+        if low < 0 or high >= n:
+            raise error(f"{name}: indices run from {low} to {high}, expected 0 to {n - 1}")
+        return
+    values = index._array
     # Negative numbers are the largest of all when read as unsigned: one pass finds whatever is out of range.
     if values.size and int(values.view(f"u{values.itemsize}").max()) >= n:
         raise error(f"{name}: indices run from {values.min()} to {values.max()}, expected 0 to {n - 1}")
@@ -699,11 +718,11 @@ class ScatterReduce(Function):
         ctx.numbers = index, dim, reduce
         shape = tuple(index.shape)
         out = devices.copy(x._array)
-        places = list(np.ogrid[tuple(slice(0, s) for s in shape)])
+        where_to = list(np.ogrid[tuple(slice(0, s) for s in shape)])
         if shape:
-            places[dim] = index._array
+            where_to[dim] = index._array
         values = src._array[tuple(slice(0, s) for s in shape)]
-        _UFUNCS[reduce].at(out, tuple(places) if shape else (), values)
+        _UFUNCS[reduce].at(out, tuple(where_to) if shape else (), values)
         y = wrap(out)
         ctx.save_for_backward(x, src, y)
         return y
@@ -740,10 +759,15 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """
     if index.dtype != dtypes.int64:
         raise RuntimeError(f"take: index must be int64, got {index.dtype}")
-    values, n = devices.to_host(index._array), input._array.size
-    if values.size and (values.min() < -n or values.max() >= n):
-        raise IndexError(f"take: indices run from {values.min()} to {values.max()}, expected {-n} to {n - 1}")
-    rows = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(-1)
+    values, n = index._array, input._array.size
+    low, high = finding.extent(values) if values.size else (0, -1)
+    if low < -n or high >= n:
+        raise IndexError(f"take: indices run from {low} to {high}, expected {-n} to {n - 1}")
+    if index.is_cuda:
+        values = index._array if low >= 0 else where(index < 0, index + n, index)._array
+        rows = devices.contiguous(values).reshape(-1)
+    else:
+        rows = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(-1)
     taken = TakeRows.apply(reshape(input, (1, n, 1)), devices.to_device(rows, input.device))
     return reshape(taken, tuple(index.shape))
 
@@ -763,19 +787,25 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The places of the elements that are not zero, in order: (count, dimensions) int64, or a tuple of a vector for each.
-
-    Found on the host, wherever the input lives.
-    """
+    """The places of the elements that are not zero, in order: (count, dimensions) int64, or a tuple of a vector for each."""
+    if input.is_cuda and input.ndim:
+        found = finding.holding(input._array)
+        columns = [devices.empty((found.size, 1), dtypes.int64, input.device) for _ in input.shape if as_tuple]
+        table = devices.empty((found.size, 0 if as_tuple else input.ndim), dtypes.int64, input.device)
+        step = input._array.size
+        for d, size in enumerate(input.shape if found.size else ()):
+            step //= size
+            search.coordinates(found, columns[d] if as_tuple else table, step, size, 0 if as_tuple else d)
+        return tuple(wrap(column.reshape(-1)) for column in columns) if as_tuple else wrap(table)
     values = devices.to_host(input._array)
     if not values.ndim and as_tuple:
         values = values.reshape(1)
-    places = np.nonzero(values) if values.ndim else ()
+    found = np.nonzero(values) if values.ndim else ()
     if as_tuple:
-        return tuple(wrap(devices.to_device(np.ascontiguousarray(p), input.device)) for p in places)
+        return tuple(wrap(devices.to_device(np.ascontiguousarray(p), input.device)) for p in found)
     if not values.ndim:
         return wrap(devices.to_device(np.zeros((int(bool(values)), 0), np.int64), input.device))
-    return wrap(devices.to_device(np.ascontiguousarray(np.stack(places, axis=1)), input.device))
+    return wrap(devices.to_device(np.ascontiguousarray(np.stack(found, axis=1)), input.device))
 
 
 def argwhere(input: Tensor) -> Tensor:

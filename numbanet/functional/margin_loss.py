@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from numbanet import devices, shapes
-from numbanet.functional.arithmetic import clamp_min, minimum, where
+from numbanet.functional import finding
+from numbanet.functional.arithmetic import clamp_min, logical_and, logical_not, minimum, where
 from numbanet.functional.distance import cosine_similarity, pairwise_distance
 from numbanet.functional.loss import check_constant, check_tensors, floats, reduced, reduction_name
-from numbanet.tensor import Tensor, wrap
+from numbanet.functional.reduction import cumsum
+from numbanet.tensor import Tensor, wrap, zeros_like
 
 __all__ = [
     "contrastive_loss",
@@ -120,6 +122,16 @@ def multilabel_margin_loss(
     if target.dtype != np.int64:
         raise RuntimeError(f"{name}: expected target of dtype int64, got {target.dtype}")
     classes = x[-1]
+    if target.is_cuda and x[0]:
+        low, high = finding.extent(target._array)
+        if low < -1 or high >= classes:
+            raise RuntimeError(f"{name}: target {low if low < -1 else high} is out of range for C={classes} classes")
+        written, classes_of, apart = _written_labels(target.reshape(-1, classes))
+        gaps = clamp_min(
+            1 - input.reshape(-1, classes).gather(1, classes_of).unsqueeze(2) + input.reshape(-1, 1, classes), 0
+        )
+        gaps = gaps.masked_fill(logical_not(logical_and(written.unsqueeze(2), apart.unsqueeze(1))), 0.0)
+        return reduced((gaps.sum((1, 2)) / classes).reshape(x[:-1]), reduction)
     labels = devices.to_host(target._array).reshape(-1, classes)
     if labels.size and (labels.min() < -1 or labels.max() >= classes):
         wrong = labels[(labels < -1) | (labels >= classes)]
@@ -134,6 +146,14 @@ def multilabel_margin_loss(
     gaps = clamp_min(1 - rows.gather(1, index).unsqueeze(2) + rows.unsqueeze(1), 0)
     gaps = gaps.masked_fill(wrap(devices.to_device(~counts, input.device)), 0.0)
     return reduced((gaps.sum((1, 2)) / classes).reshape(x[:-1]), reduction)
+
+
+def _written_labels(target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """On CUDA, of labels (rows, classes): which are given, they (0 elsewhere), and which classes are none of them."""
+    given = cumsum((target < 0).to(dtype=np.int64), 1) == 0  # before a row's first negative number
+    labels = where(given, target, 0)
+    apart = zeros_like(labels).scatter_add(1, labels, given.to(dtype=np.int64)) == 0
+    return given, labels, apart
 
 
 def hinge_embedding_loss(

@@ -15,7 +15,7 @@ import numpy as np
 
 from numbanet import devices, dtypes
 from numbanet.autograd import Function, is_grad_enabled
-from numbanet.functional import inplace
+from numbanet.functional import finding, inplace
 from numbanet.functional.arithmetic import clone, unbroadcast, where
 from numbanet.kernels import elementwise, gather
 from numbanet.random import Generator, default_generator
@@ -686,20 +686,22 @@ def repeat_interleave(
     from numbanet.functional.indexing import index_select
 
     if repeats is None:
-        counts = devices.to_host(input._array)
-        if input.ndim != 1 or counts.dtype.kind != "i" or (counts < 0).any():
+        counts = input._array
+        if input.ndim != 1 or counts.dtype.kind != "i" or (counts.size and finding.extent(counts)[0] < 0):
             raise RuntimeError(
                 f"repeat_interleave: repeats must be non-negative ints of one dimension, got {input.dtype} of shape {tuple(input.shape)}"
             )
-        return wrap(devices.to_device(np.repeat(np.arange(counts.size), counts), input.device))
+        return wrap(_repeated(counts))
     if dim is None:
         input, dim = ravel(input), 0
     dim = normalize_dim("repeat_interleave", dim, input.ndim)
     if input.ndim == 0:
         input = reshape(input, (1,))
-    counts = devices.to_host(repeats._array) if isinstance(repeats, Tensor) else np.asarray(repeats)
+    counts = repeats._array if isinstance(repeats, Tensor) else np.asarray(repeats)
+    counts = devices.to_host(counts) if counts.size == 1 else counts
     size = input._array.shape[dim]
-    if counts.dtype.kind != "i" or counts.ndim > 1 or counts.size not in (1, size) or (counts < 0).any():
+    fits = counts.dtype.kind == "i" and counts.ndim <= 1 and counts.size in (1, size)
+    if not fits or (counts.size and finding.extent(counts)[0] < 0):
         raise RuntimeError(
             f"repeat_interleave: repeats must be a non-negative int or {size} of them for dimension {dim} of size {size}, "
             f"got {counts.dtype} of shape {counts.shape}"
@@ -709,10 +711,17 @@ def repeat_interleave(
         shape = input._array.shape
         widened = (*shape[: dim + 1], n, *shape[dim + 1 :])
         return reshape(clone(expand(unsqueeze(input, dim + 1), widened)), (*shape[:dim], size * n, *shape[dim + 1 :]))
-    index = wrap(devices.to_device(np.repeat(np.arange(size), counts), input.device))
+    index = wrap(devices.to_device(_repeated(counts), input.device))
     if output_size is not None and output_size != index._array.size:
         raise RuntimeError(f"repeat_interleave: output_size={output_size}, but repeats add up to {index._array.size}")
     return index_select(input, dim, index)
+
+
+def _repeated(counts: Any) -> Any:
+    """0, 1, 2, ... each as often as ``counts`` says, on its device."""
+    if not devices.is_cuda_array(counts):
+        return np.repeat(np.arange(counts.size), counts)
+    return finding.repeated(wrap(counts).to(dtype=dtypes.int64)._array)
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:

@@ -8,11 +8,14 @@ import numpy as np
 
 from numbanet import devices, dtypes
 from numbanet.autograd import Function, is_grad_enabled
-from numbanet.functional.arithmetic import clone
+from numbanet.functional import finding
+from numbanet.functional.arithmetic import clone, isnan, logical_not, where
 from numbanet.functional.indexing import AddElements, gather
-from numbanet.functional.shape import narrow, ravel, reshape, squeeze, transpose
+from numbanet.functional.reduction import diff
+from numbanet.functional.reduction import sum as total
+from numbanet.functional.shape import cat, narrow, ravel, reshape, squeeze, transpose
+from numbanet.kernels import elementwise, search, sorting
 from numbanet.kernels import gather as kernels
-from numbanet.kernels import sorting
 from numbanet.shapes import normalize_dim
 from numbanet.tensor import Tensor, as_tensor, wrap
 
@@ -47,6 +50,10 @@ class Rows(Function):
         if not is_grad_enabled():
             out = devices.empty((shape[0], ctx.n), grad.dtype, grad.device)
             values = devices.contiguous(grad._array).reshape(shape)
+            if grad.is_cuda and out.size:  # no place is named twice: a thread for each value, not for each row
+                elementwise.fill(out, 0)
+                search.put(values.reshape(shape[:2]), places._array, out)
+                return wrap(out), None, None, None
             kernels.spread(values, places._array.reshape(shape), out.reshape((shape[0], ctx.n, 1)))
             return wrap(out), None, None, None
         spread = AddElements.apply(reshape(grad, shape), places._array.reshape(shape), ctx.n)
@@ -86,7 +93,6 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
 
     Raises:
         IndexError: for a dimension out of range.
-        NotImplementedError: on CUDA.
     """
     if isinstance(dim, bool):
         raise TypeError(f"sort: dim must be an int, got {dim}")
@@ -115,7 +121,6 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     Raises:
         RuntimeError: for k that is negative, or larger than the dimension, and for bool tensors.
         IndexError: for a dimension out of range.
-        NotImplementedError: on CUDA.
     """
     try:
         k = k.__index__()
@@ -179,7 +184,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise NotImplementedError(f"median: not defined for bool tensors, got shape {tuple(input.shape)}")
     if dim is None:
         if not input._array.size:
-            return wrap(devices.full((), np.nan if input.dtype.kind == "f" else np.iinfo(input.dtype).min, input.dtype))
+            nothing = np.nan if input.dtype.kind == "f" else np.iinfo(input.dtype).min
+            return wrap(devices.full((), nothing, input.dtype, input.device))
         return median(ravel(input), 0).values
     dim = normalize_dim("median", dim, input.ndim)
     n = input._array.shape[dim] if input.ndim else 1
@@ -188,6 +194,11 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     values, indices = sort(input.detach(), dim)
     if not input.ndim:
         return Sorted(clone(input), indices)
+    if input.is_cuda:
+        if input.dtype.kind != "f":
+            return _at(input, narrow(indices, dim, (n - 1) // 2, 1), dim, keepdim)
+        nans = total(isnan(values).to(dtype=dtypes.int64), dim, keepdim=True)
+        return _at(input, gather(indices, dim, where(nans > 0, n - nans, (n - 1) // 2)), dim, keepdim)
     ordered = values._array
     place = np.full([1 if d == dim else s for d, s in enumerate(ordered.shape)], (n - 1) // 2, np.int64)
     if input.dtype.kind == "f":
@@ -203,7 +214,7 @@ def unique(
     return_counts: bool = False,
     dim: int | None = None,
 ) -> Any:
-    """The different elements in order (or, along ``dim``, the different parts), found on the host.
+    """The different elements in order (or, along ``dim``, the different parts: these are found on the host).
 
     Args:
         input: any tensor.
@@ -217,12 +228,31 @@ def unique(
     """
     if dim is not None:
         dim = normalize_dim("unique", dim, input.ndim)
+    if dim is None and input.is_cuda:
+        made = _unique_there(input, return_inverse, return_counts)
+        return made if len(made) > 1 else made[0]
     array = devices.to_host(input._array)
     values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
     inverse = inverse.reshape(array.shape if dim is None else -1)
     found = [values] + ([inverse] if return_inverse else []) + ([counts] if return_counts else [])
     made = tuple(wrap(devices.to_device(np.ascontiguousarray(a), input.device)) for a in found)
     return made if len(made) > 1 else made[0]
+
+
+def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool) -> tuple[Tensor, ...]:
+    """``unique`` on CUDA: sort, and see where the sorted elements change."""
+    line, order = finding.ordered(input._array)
+    starts, ends = finding.groups(line)
+    found = [wrap(finding.taken(line, starts))]
+    if return_inverse:
+        shape = (1, line.size)
+        inverse = finding.new(line.size)
+        search.put((wrap(ends) - 1)._array.reshape(shape), order.reshape(shape), inverse.reshape(shape))
+        found.append(reshape(wrap(inverse), tuple(input.shape)))
+    if return_counts:
+        end = wrap(devices.full((1,), line.size, dtypes.int64, input.device))
+        found.append(diff(cat((wrap(starts), end))))
+    return tuple(found)
 
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
@@ -237,9 +267,21 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError(f"bincount: minlength must not be negative, got {minlength}")
     if weights is not None and tuple(weights.shape) != tuple(input.shape):
         raise RuntimeError(f"bincount: weights have shape {tuple(weights.shape)}, input {tuple(input.shape)}")
-    numbers = devices.to_host(input._array)
-    if numbers.size and numbers.min() < 0:
-        raise RuntimeError(f"bincount: expected numbers from 0 on, got {numbers.min()}")
+    numbers = input._array
+    low, high = finding.extent(numbers) if numbers.size else (0, -1)
+    if low < 0:
+        raise RuntimeError(f"bincount: expected numbers from 0 on, got {low}")
+    if input.is_cuda:
+        line, order = finding.ordered(input.to(dtype=dtypes.int64)._array)
+        edges = finding.new(max(high + 1, minlength) + 1)
+        search.edges(line, edges)
+        if weights is None:
+            return diff(wrap(edges))
+        kind = dtypes.float32 if weights.dtype == dtypes.float32 else dtypes.float64
+        sums = finding.new(edges.size - 1, kind)
+        given = devices.contiguous(weights.detach().to(dtype=kind, device=input.device)._array)
+        search.segment_sums(given, order, edges, sums)
+        return wrap(sums)
     if weights is None:
         counts = np.bincount(numbers, minlength=minlength).astype(np.int64)
     else:
@@ -249,8 +291,15 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Whether each element is one of ``test_elements``, found on the host."""
+    """Whether each element is one of ``test_elements``."""
     a, b = as_tensor(elements), as_tensor(test_elements)
+    if a.is_cuda:
+        kind = np.promote_types(a.dtype, b.dtype)
+        line, _ = finding.ordered(b.detach().to(dtype=kind, device=a.device)._array)
+        out = finding.new(a._array.size, dtypes.bool)
+        search.isin(line, devices.contiguous(a.detach().to(dtype=kind)._array).reshape(-1), out)
+        members = reshape(wrap(out), tuple(a.shape))
+        return logical_not(members) if invert else members
     found = np.isin(devices.to_host(a._array), devices.to_host(b._array), invert=invert)
     return wrap(devices.to_device(np.asarray(found), a.device))
 
@@ -258,7 +307,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 def searchsorted(
     sorted_sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
 ) -> Tensor:
-    """Where in a sorted vector each value belongs, before (or, to the right, behind) equal ones; found on the host.
+    """Where in a sorted vector each value belongs, before (or, to the right, behind) equal ones.
 
     Raises:
         RuntimeError: for more than one dimension, or sides that contradict.
@@ -268,6 +317,13 @@ def searchsorted(
     if side not in (None, "left", "right") or (side == "left" and right):
         raise RuntimeError(f"searchsorted: side must be 'left' or 'right' and fit right={right}, got {side!r}")
     wanted = as_tensor(values)
+    if sorted_sequence.is_cuda:
+        kind = np.promote_types(sorted_sequence.dtype, wanted.dtype)
+        values = wanted.detach().to(dtype=kind, device=sorted_sequence.device)
+        out = finding.new(values._array.size, dtypes.int32 if out_int32 else dtypes.int64)
+        line = devices.contiguous(sorted_sequence.detach().to(dtype=kind)._array)
+        search.searchsorted(line, devices.contiguous(values._array).reshape(-1), out, right or side == "right")
+        return reshape(wrap(out), tuple(values.shape))
     way: Any = "right" if right or side == "right" else "left"
     places = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)
     made = np.asarray(places, np.int32 if out_int32 else np.int64)

@@ -6,24 +6,29 @@ Contract::
     cumprod(x, out, reverse)         the same with products
     cumprod_backward(x, dy, dx)      dx[o, k, j] = sum over i >= k of dy[o, i, j] * the product of x[o, :i + 1, j] less
                                      its factor k
+    running_count(x, out)            out[i] = how many of x[:i + 1] are not 0; x of any dtype, out int64, both (n,)
 
 x, out, dy and dx are (outer, n, inner) of one dtype, C-contiguous: floats, or int64. The caller allocates; out and dx are
 overwritten, and out may be x itself. cumprod_backward divides by nothing, so zeros in x need no care. NaN and infinity
 go on to the end of their line.
 
 Accumulators: float64 (int64 for int64) on the CPU; on CUDA sums are compensated (Kahan) in x's own dtype. A line is one
-thread's work from its start to its end, so the number of threads changes nothing.
+thread's work from its start to its end, so the number of threads changes nothing. On CUDA int64 lines with inner = 1,
+and counts, are cut into tiles that blocks of threads scan side by side: the sums of the tiles are scanned in their turn
+and added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
+import numba
 import numpy as np
 from numba import prange
 
-from numbanet.devices import cuda
+from numbanet.devices import CUDA, cuda, empty
 from numbanet.kernels import launch
 from numbanet.kernels.index import limit_threads, read, restore_threads, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
@@ -31,13 +36,83 @@ from numbanet.kernels.kernel import Kernel, jit
 COLUMNS = 256  # columns of one task where inner > 1: their accumulators stay in the first-level cache
 GROUP = 4  # rows that run side by side where inner = 1: each addition of one waits for its last
 ROWS = 16  # rows of one task where inner = 1
+SHARE = 8  # neighbouring elements that each of CUDA's threads adds up, where a block scans a tile
 
+_INT64 = np.dtype(np.int64)
 _cuda_kernels: list[tuple[Any, str]] = []
 
 
 def _accumulator(dtype: np.dtype) -> np.ndarray:
     """An empty array of the dtype in which lines of ``dtype`` are accumulated."""
     return np.empty(0, np.float64 if dtype.kind == "f" else np.int64)
+
+
+# -------------------------------------------------------------------------------------------- CUDA's scan of integers
+
+
+@lru_cache(maxsize=16)
+def _tiles_cuda_kernel(threads: int, counts: bool) -> Any:
+    """The kernel that scans tiles of ``threads`` x SHARE elements (or of ones where they are not 0)."""
+    term = scalar((lambda x: np.int64(x != 0)) if counts else (lambda x: np.int64(x)))
+    width = threads * SHARE
+
+    @cuda.jit
+    def _scan_cuda_tiles(x, out, totals, n, reverse):  # type: ignore[no-untyped-def]
+        sums = cuda.shared.array(threads, numba.int64)
+        tiles = (n + width - 1) // width
+        line = cuda.blockIdx.x // tiles
+        thread = cuda.threadIdx.x
+        low = (cuda.blockIdx.x - line * tiles) * width + thread * SHARE
+        high = min(low + SHARE, n)
+        start = line * n + (n - 1 if reverse != 0 else 0)
+        way = -1 if reverse != 0 else 1
+        total = np.int64(0)
+        for i in range(low, high):
+            total += term(x[start + way * i])
+        sums[thread] = total
+        cuda.syncthreads()
+        step = 1
+        while step < threads:
+            before = sums[thread - step] if thread >= step else np.int64(0)
+            cuda.syncthreads()
+            sums[thread] += before
+            cuda.syncthreads()
+            step *= 2
+        total = sums[thread] - total
+        for i in range(low, high):
+            total += term(x[start + way * i])
+            out[start + way * i] = total
+        if thread == threads - 1:
+            totals[cuda.blockIdx.x] = sums[thread]
+
+    return _scan_cuda_tiles
+
+
+@cuda.jit
+def _add_totals_cuda(out, totals, n, width, reverse):  # type: ignore[no-untyped-def]
+    """Add to each tile of a line the sum of those before it."""
+    place = cuda.grid(1)
+    if place < out.size:
+        line = place // n
+        i = place - line * n
+        tile = (n - 1 - i if reverse != 0 else i) // width
+        if tile > 0:
+            out[place] += totals[line * ((n + width - 1) // width) + tile - 1]
+
+
+def _scan_integers(x: Any, out: Any, n: int, reverse: int, counts: bool) -> None:
+    """Running sums (or counts) of the lines of n elements of flat x."""
+    width = launch.THREADS * SHARE
+    tiles = -(-n // width)
+    blocks = x.size // n * tiles
+    totals = empty((blocks,), _INT64, CUDA)
+    _tiles_cuda_kernel(launch.THREADS, counts)[blocks, launch.THREADS](x, out, totals, n, reverse)
+    if tiles > 1:
+        _scan_integers(totals, totals, tiles, 0, False)
+        _add_totals_cuda[launch.line(out.size)](out, totals, n, width, reverse)
+
+
+# ------------------------------------------------------------------------------------------------- sums and products
 
 
 def _scan(name: str, numpy: Any, step: Callable[..., Any], identity: int) -> Kernel:
@@ -139,6 +214,9 @@ def _scan(name: str, numpy: Any, step: Callable[..., Any], identity: int) -> Ker
     def cuda_(x: Any, out: Any, reverse: bool) -> None:
         if x.size:
             _, n, inner = x.shape
+            if name == "cumsum" and inner == 1 and x.dtype == _INT64:
+                _scan_integers(x.reshape(-1), out.reshape(-1), n, int(reverse), False)
+                return
             kernel[launch.line(x.size // n)](x.reshape(-1), out.reshape(-1), n, inner, int(reverse))
 
     _cuda_kernels.append((kernel, "void(float32[::1], float32[::1], int64, int64, int64)"))
@@ -147,6 +225,25 @@ def _scan(name: str, numpy: Any, step: Callable[..., Any], identity: int) -> Ker
 
 cumsum = _scan("cumsum", np.cumsum, lambda total, x: total + x, 0)
 cumprod = _scan("cumprod", np.cumprod, lambda total, x: total * x, 1)
+
+
+def running_count_reference(x, out):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        out[i] = (x[i] != 0) + (out[i - 1] if i else 0)
+
+
+def _running_count_cpu(x: Any, out: Any) -> None:
+    np.cumsum(x != 0, out=out)
+
+
+def _running_count_cuda(x: Any, out: Any) -> None:
+    if x.size:
+        _scan_integers(x, out, x.size, 0, True)
+
+
+running_count = Kernel(
+    "running_count", reference=running_count_reference, cpu=_running_count_cpu, cuda=_running_count_cuda
+)
 
 
 # ------------------------------------------------------------------------------------------------ cumprod's gradient
@@ -221,5 +318,8 @@ cumprod_backward = Kernel(
 
 CUDA_KERNELS = (
     *_cuda_kernels,
+    (partial(_tiles_cuda_kernel, 128, False), "void(int64[::1], int64[::1], int64[::1], int64, int64)"),
+    (partial(_tiles_cuda_kernel, 128, True), "void(float32[::1], int64[::1], int64[::1], int64, int64)"),
+    (_add_totals_cuda, "void(int64[::1], int64[::1], int64, int64, int64)"),
     (_cumprod_backward_cuda_lines, "void(float32[::1], float32[::1], float32[::1], int64, int64)"),
 )

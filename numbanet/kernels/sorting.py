@@ -13,23 +13,33 @@ number of threads.
 sort is a radix sort by the bytes of an integer that orders as the element does, least significant byte first, where a
 byte that all elements share costs nothing; rows of a few elements are sorted by insertion. topk keeps the best k so
 far in order, and asks of a block of elements first whether any of them belongs there.
+
+On CUDA a block of threads sorts WIDTH elements in shared memory by a bitonic network, where places break ties, and
+sorted runs are then merged two by two: an element's place in both together is its own and the number of elements of the
+other run that come before it, found by bisection. topk keeps k of every WIDTH elements, until WIDTH are left. Both
+compare values alone, so they give what the CPU gives, bit for bit.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import Any
 
+import numba
 import numpy as np
 from numba import prange
 
-from numbanet.kernels.index import limit_threads, read, restore_threads, rising_key
+from numbanet.devices import CUDA, cuda, empty
+from numbanet.kernels import launch
+from numbanet.kernels.index import limit_threads, read, restore_threads, rising_key, scalar
 from numbanet.kernels.kernel import Kernel, jit
 
 BLOCK = 64  # elements that topk looks at together
 FEW = 40  # rows up to this length are sorted by insertion
 TASK = 1 << 13  # elements that one task should sort at least
+WIDTH = 1 << 10  # elements that a block of CUDA's threads sorts in shared memory: a power of two
 
-_UINT32, _UINT64 = np.dtype(np.uint32), np.dtype(np.uint64)
+_UINT32, _UINT64, _INT64 = np.dtype(np.uint32), np.dtype(np.uint64), np.dtype(np.int64)
 
 
 # ------------------------------------------------------------------------------------------------------- reference
@@ -146,7 +156,130 @@ def _sort_cpu(x: Any, values: Any, indices: Any, descending: bool) -> None:
         _sort_rows(*flat, like, x.shape[1], size, offset, bool(descending))
 
 
-sort = Kernel("sort", reference=sort_reference, cpu=_sort_cpu)
+@scalar
+def _before(a, b, descending):  # type: ignore[no-untyped-def]
+    """Whether a comes before b, and is not merely equal to it."""
+    rising = (a < b) | ((b != b) & (a == a))
+    falling = (b < a) | ((a != a) & (b == b))
+    return falling if descending != 0 else rising
+
+
+@scalar
+def _turned(a, place, b, other, n, descending):  # type: ignore[no-untyped-def]
+    """Whether a of ``place`` belongs behind b of ``other``; places from n on are padding, and come last."""
+    tie = place > other
+    if (place < n) & (other < n):
+        tie = _before(b, a, descending) | (tie & (not _before(a, b, descending)))
+    return tie
+
+
+@lru_cache(maxsize=64)
+def _sort_cuda_kernel(width: int, element: Any) -> Any:
+    """The kernel that sorts ``width`` elements in a block."""
+
+    @cuda.jit
+    def _sort_cuda_blocks(x, places, values, indices, first, rows, length, n, span, keep, kept, descending):  # type: ignore[no-untyped-def]
+        """Sort pieces of the rows (rows, length) of x, and write the first ``keep`` of each to rows of length ``kept``.
+
+        A piece has ``span`` slots, a power of two: a whole row, or ``width`` elements of one. Where ``first`` is 0,
+        ``places`` says where the elements of x stood in a row of n.
+        """
+        key = cuda.shared.array(width, element)
+        place = cuda.shared.array(width, numba.int64)
+        pieces = (length + span - 1) // span
+        start = cuda.blockIdx.x * (width // span)
+        slots = min(width // span, rows * pieces - start) * span
+        for slot in range(cuda.threadIdx.x, slots, cuda.blockDim.x):
+            piece = start + slot // span
+            row = piece // pieces
+            at = (piece - row * pieces) * span + slot % span
+            if at < length:
+                key[slot] = x[row * length + at]
+                place[slot] = at if first != 0 else places[row * length + at]
+            else:
+                key[slot] = x[0]
+                place[slot] = n + at
+        cuda.syncthreads()
+        size = 2
+        while size <= span:
+            step = size // 2
+            while step > 0:
+                for pair in range(cuda.threadIdx.x, slots // 2, cuda.blockDim.x):
+                    low = 2 * pair - (pair & (step - 1))
+                    high = low ^ (size - 1) if 2 * step == size else low + step  # mirrored first: all pieces rise
+                    a, b = key[low], key[high]
+                    i, j = place[low], place[high]
+                    if _turned(a, i, b, j, n, descending):
+                        key[low], key[high] = b, a
+                        place[low], place[high] = j, i
+                cuda.syncthreads()
+                step //= 2
+            size *= 2
+        for slot in range(cuda.threadIdx.x, slots, cuda.blockDim.x):
+            piece = start + slot // span
+            row = piece // pieces
+            at = (piece - row * pieces) * keep + slot % span
+            if slot % span < keep and at < kept:
+                values[row * kept + at] = key[slot]
+                indices[row * kept + at] = place[slot]
+
+    return _sort_cuda_blocks
+
+
+@cuda.jit
+def _merge_cuda_flat(values, indices, to_values, to_indices, n, run, descending):  # type: ignore[no-untyped-def]
+    """Merge sorted runs of each row two by two; of equal elements those of the left run come first."""
+    place = cuda.grid(1)
+    if place < values.size:
+        at = place % n
+        row = place - at
+        start = at - at % (2 * run)
+        middle = min(start + run, n)
+        value = values[place]
+        left = at < middle
+        low = middle if left else start
+        high = min(start + 2 * run, n) if left else middle
+        while low < high:  # how many of the other run come before
+            half = (low + high) // 2
+            other = values[row + half]
+            if _before(other, value, descending) if left else not _before(value, other, descending):
+                low = half + 1
+            else:
+                high = half
+        to = place + low - middle
+        to_values[to] = value
+        to_indices[to] = indices[place]
+
+
+def _sort_pieces(x: Any, places: Any, values: Any, indices: Any, first: int, *numbers: int) -> None:
+    rows, length, n, keep, kept, descending = numbers
+    span = min(WIDTH, 1 << (length - 1).bit_length())
+    blocks = -(-rows * -(-length // span) // (WIDTH // span))
+    kernel = _sort_cuda_kernel(WIDTH, numba.from_dtype(x.dtype))
+    kernel[blocks, launch.THREADS](
+        x, places, values, indices, first, rows, length, n, span, min(keep, span), kept, descending
+    )
+
+
+def _sort_cuda(x: Any, values: Any, indices: Any, descending: bool) -> None:
+    if x.size:
+        rows, n = x.shape
+        down = int(descending)
+        there = values.reshape(-1), indices.reshape(-1)
+        pieces = -(-n // WIDTH)
+        if pieces > 1:
+            spare = empty((x.size,), x.dtype, CUDA), empty((x.size,), _INT64, CUDA)
+            if (pieces - 1).bit_length() % 2 == 1:  # so many merges are to come: the last one writes the outputs
+                there, spare = spare, there
+        _sort_pieces(x.reshape(-1), there[1], *there, 1, rows, n, n, WIDTH, n, down)
+        run = WIDTH
+        while run < n:
+            _merge_cuda_flat[launch.line(x.size)](*there, *spare, n, run, down)
+            there, spare = spare, there
+            run *= 2
+
+
+sort = Kernel("sort", reference=sort_reference, cpu=_sort_cpu, cuda=_sort_cuda)
 
 
 # ------------------------------------------------------------------------------------------------------------ topk
@@ -207,4 +340,44 @@ def _topk_cpu(x: Any, values: Any, indices: Any, largest: bool) -> None:
         _topk_rows(*flat, x.shape[1], values.shape[1], bool(largest))
 
 
-topk = Kernel("topk", reference=topk_reference, cpu=_topk_cpu)
+@cuda.jit
+def _head_cuda_flat(values, indices, to_values, to_indices, n, k):  # type: ignore[no-untyped-def]
+    place = cuda.grid(1)
+    if place < to_values.size:
+        at = place // k * n + place % k
+        to_values[place] = values[at]
+        to_indices[place] = indices[at]
+
+
+def _topk_cuda(x: Any, values: Any, indices: Any, largest: bool) -> None:
+    if values.size:
+        rows, n = x.shape
+        k, down = values.shape[1], int(largest)
+        target = values.reshape(-1), indices.reshape(-1)
+        if 2 * k > WIDTH and n > WIDTH:
+            whole = empty(tuple(x.shape), x.dtype, CUDA), empty(tuple(x.shape), _INT64, CUDA)
+            _sort_cuda(x, *whole, largest)
+            _head_cuda_flat[launch.line(values.size)](*(array.reshape(-1) for array in whole), *target, n, k)
+            return
+        held, places, length = x.reshape(-1), target[1], n
+        while length > WIDTH:
+            pieces = -(-length // WIDTH)
+            kept = (pieces - 1) * k + min(k, length - (pieces - 1) * WIDTH)
+            best = empty((rows * kept,), x.dtype, CUDA), empty((rows * kept,), _INT64, CUDA)
+            _sort_pieces(held, places, *best, int(length == n), rows, length, n, k, kept, down)
+            held, places = best
+            length = kept
+        _sort_pieces(held, places, *target, int(length == n), rows, length, n, k, k, down)
+
+
+topk = Kernel("topk", reference=topk_reference, cpu=_topk_cpu, cuda=_topk_cuda)
+
+_SORTS = "void({0}[::1], int64[::1], {0}[::1], int64[::1]" + ", int64" * 8 + ")"
+CUDA_KERNELS = (
+    *(
+        (partial(_sort_cuda_kernel, WIDTH, element), _SORTS.format(element))
+        for element in (numba.float32, numba.float64, numba.int64)
+    ),
+    (_merge_cuda_flat, "void(float32[::1], int64[::1], float32[::1], int64[::1], int64, int64, int64)"),
+    (_head_cuda_flat, "void(float32[::1], int64[::1], float32[::1], int64[::1], int64, int64)"),
+)

@@ -10,6 +10,7 @@ from numbanet.devices import cuda, cuda_is_available
 from numbanet.kernels import conv2d as module
 from numbanet.kernels import conv2d_gather, conv2d_images, conv2d_pixels, conv2d_plan, launch, simd
 from numbanet.kernels.conv2d import conv2d_forward, conv2d_grad_bias, conv2d_grad_input, conv2d_grad_weight
+from tests.kernels.twins import pairwise
 
 CHANNELS = 4
 STRIDES, DILATIONS = ((1, 1), (2, 2), (2, 1)), ((1, 1), (2, 2), (1, 2))
@@ -354,17 +355,8 @@ def test_float32_sums_are_accurate():
 
 # ------------------------------------------------------------------------------------------------------ CUDA twins
 
-PAIRS = [  # groups, stride, dilation, padding, kernel: every two values of two options meet
-    (1, (1, 1), (1, 1), (0, 0), (1, 1)),
-    (1, (2, 2), (2, 2), (1, 1), (3, 3)),
-    (1, (2, 1), (1, 2), (2, 1), (3, 2)),
-    (2, (1, 1), (2, 2), (2, 1), (3, 2)),
-    (2, (2, 2), (1, 2), (0, 0), (1, 1)),
-    (2, (2, 1), (1, 1), (1, 1), (3, 3)),
-    (4, (1, 1), (1, 2), (1, 1), (3, 3)),
-    (4, (2, 2), (1, 1), (2, 1), (3, 2)),
-    (4, (2, 1), (2, 2), (0, 0), (1, 1)),
-]
+# Every two values of two options meet, block sizes among them; small kernels for a small image.
+PAIRS = pairwise((2, 3), (1, 2, CHANNELS), STRIDES, DILATIONS, PADDINGS, ((1, 1), (2, 2), (2, 1)))
 
 
 @pytest.mark.cuda
@@ -375,9 +367,12 @@ def test_cuda_twins(tile, monkeypatch):
     monkeypatch.setattr(launch, "THREADS", 2 * tile + 1)
     monkeypatch.setattr(conv2d_gather, "_MICRO", 2)
     monkeypatch.setattr(conv2d_gather, "_SPLIT_BLOCKS", 3)
-    for number, (groups, stride, dilation, padding, kernel) in list(enumerate(PAIRS))[:: 1 if tile == 2 else 8]:
+    for number, (block, groups, stride, dilation, padding, kernel) in enumerate(PAIRS):
+        if block != tile:
+            continue
         dtype = (np.float32, np.float64)[number % 2]
         case = Case((1, CHANNELS, 4, 3), 4, kernel, stride, dilation, padding, groups, bias=number % 3 > 0, dtype=dtype)
         case.check(run_on_device)
     Case((0, 2, 3, 3), 2, (2, 2), dtype=np.float32).check(run_on_device)
+    Case((1, 2, 3, 3), 4, (2, 2), groups=2, dtype=np.float32).check(run_on_device)  # depthwise, two outputs of each
     Case((3, 3, 3, 4), 5, (2, 2), dtype=np.float32, spare=(1, 0)).check(run_on_device)

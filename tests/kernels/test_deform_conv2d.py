@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from numbanet.devices import cuda_is_available
 from numbanet.kernels import deform_conv2d as D
 from numbanet.kernels import launch
-from tests.kernels.twins import DEVICES, FLOATS, check, check_threads
+from tests.kernels.twins import FLOATS, check, check_threads, pairwise
 
-CASES = list(product((1, 2), ((1, 1), (2, 3)), ((1, 1), (2, 1)), ((0, 0), (1, 2)), ((1, 1), (2, 1)), (False, True)))
-
-
-@pytest.fixture(autouse=True)
-def _tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "THREADS", 5)
+OPTIONS = (1, 2), ((1, 1), (2, 3)), ((1, 1), (2, 1)), ((0, 0), (1, 2)), ((1, 1), (2, 1)), (False, True)
+CASES = list(product(*OPTIONS))
 
 
 def arrays(seed: int, dtype: Any, case: Any, shape: tuple[int, ...] = (2, 4, 6, 5)) -> Any:
@@ -34,18 +31,35 @@ def arrays(seed: int, dtype: Any, case: Any, shape: tuple[int, ...] = (2, 4, 6, 
     return *(a.astype(dtype) for a in (rng.standard_normal(shape), offset, mask)), columns, (*k, *s, *p, *d)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_twins(device: str, dtype: Any) -> None:
+def check_case(device: str, dtype: Any, seed: int, case: Any, *shape: Any) -> None:
+    """The three kernels beside their references."""
     tolerance: Any = {"rtol": 1e-4, "atol": 1e-4} if dtype == np.float32 else {"rtol": 1e-11, "atol": 1e-11}
-    cases = CASES[::7] if dtype == np.float32 else CASES[::3]
-    for index, case in enumerate(cases if device == "cpu" else cases[::7]):
-        x, offset, mask, columns, window = arrays(index, dtype, case)
-        check(D.deform_columns, device, [x, offset, mask], [columns], *window, **tolerance)
-        dcolumns = np.random.default_rng(1).standard_normal(columns.shape).astype(dtype)
-        check(D.deform_grad_input, device, [dcolumns, offset, mask], [np.full_like(x, np.nan)], *window, **tolerance)
-        outputs = [np.full_like(offset, np.nan), np.full_like(mask, np.nan)]
-        check(D.deform_grad_offset, device, [dcolumns, x, offset, mask], outputs, *window, **tolerance)
+    x, offset, mask, columns, window = arrays(seed, dtype, case, *shape)
+    check(D.deform_columns, device, [x, offset, mask], [columns], *window, **tolerance)
+    dcolumns = np.random.default_rng(1).standard_normal(columns.shape).astype(dtype)
+    check(D.deform_grad_input, device, [dcolumns, offset, mask], [np.full_like(x, np.nan)], *window, **tolerance)
+    outputs = [np.full_like(offset, np.nan), np.full_like(mask, np.nan)]
+    check(D.deform_grad_offset, device, [dcolumns, x, offset, mask], outputs, *window, **tolerance)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_twins(dtype: Any) -> None:
+    for index, case in enumerate(CASES[::7] if dtype == np.float32 else CASES[::3]):
+        check_case("cpu", dtype, index, case)
+
+
+PAIRS = pairwise((3, 8), FLOATS, *OPTIONS)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not cuda_is_available(), reason="no CUDA")
+@pytest.mark.parametrize("threads", [3, 8])
+def test_cuda_twins(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options crossed in pairs, the block's size among them."""
+    monkeypatch.setattr(launch, "THREADS", threads)
+    for index, (block, dtype, *case) in enumerate(PAIRS):
+        if block == threads:
+            check_case("cuda", dtype, index, case, (1, 2, 4, 3))
 
 
 def test_gradients_by_finite_differences() -> None:

@@ -40,10 +40,39 @@ def test_gradient_of_the_product(shape, zeros, device):
     check(S.cumprod_backward, device, [x, dy], [np.zeros_like(x)], rtol=1e-4, atol=1e-5)
 
 
-def test_integers():
+@pytest.mark.parametrize("device", DEVICES)
+def test_integers(device):
     x = np.random.default_rng(0).integers(-5, 6, (2, 9, 3))
-    check(S.cumsum, "cpu", [x], [np.zeros_like(x)], False)
-    check(S.cumprod, "cpu", [x], [np.zeros_like(x)], True)
+    check(S.cumsum, device, [x], [np.zeros_like(x)], False)
+    check(S.cumprod, device, [x], [np.zeros_like(x)], True)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("threads", "share"), [(1, 2), (3, 2)])
+def test_tiles_of_integers(threads, share, device, monkeypatch):
+    """One tile, several, and so many that their sums are cut into tiles again; both directions."""
+    monkeypatch.setattr(launch, "THREADS", threads)
+    monkeypatch.setattr(S, "SHARE", share)
+    S._tiles_cuda_kernel.cache_clear()  # the kernels know their share
+    try:
+        for n, dtype in [
+            (threads * share, bool),
+            (threads * share + 1, np.int64),
+            (15 if threads > 1 else 7, np.float32),
+        ]:
+            x = np.random.default_rng(n).integers(-5, 6, (1 if n > 7 else 2, n, 1))
+            check(S.cumsum, device, [x], [np.zeros_like(x)], n % 2 == 0)
+            mask = (np.random.default_rng(n).integers(0, 3, n) - 1).astype(dtype)
+            check(S.running_count, device, [mask], [np.zeros(n, np.int64)])
+    finally:
+        S._tiles_cuda_kernel.cache_clear()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_counts_take_nan_for_something(device):
+    x = np.array([0.0, np.nan, -0.0, np.inf], np.float32)
+    np.testing.assert_array_equal(run(S.running_count, device, [x], [np.zeros(4, np.int64)])[0], [0, 1, 1, 2])
+    check(S.running_count, device, [x[:0]], [np.zeros(0, np.int64)])
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from numbanet.devices import cuda_is_available
+from numbanet.kernels import launch
 from numbanet.kernels import sorting as S
-from tests.kernels.twins import FLOATS, check, check_threads
+from tests.kernels.twins import FLOATS, check, check_threads, run
 
 LENGTHS = [1, 2, S.FEW, S.FEW + 1, 200]
 
@@ -56,3 +58,54 @@ def test_nothing_to_sort():
     for shape in [(0, 4), (3, 0)]:
         x = np.zeros(shape, np.float32)
         check(S.sort, "cpu", [x], [x, np.zeros(shape, np.int64)], False)
+
+
+# ------------------------------------------------------------------------------------------------------- CUDA twins
+
+on_cuda = [pytest.mark.cuda, pytest.mark.skipif(not cuda_is_available(), reason="no CUDA")]
+BLOCKS = [(2, 1), (4, 3)]  # elements and threads of a block
+
+
+def outputs(rows, k, dtype):
+    return [np.zeros((rows, k), dtype), np.zeros((rows, k), np.int64)]
+
+
+class TestCuda:
+    pytestmark = on_cuda
+
+    @pytest.mark.parametrize(("width", "threads"), BLOCKS)
+    @pytest.mark.parametrize("descending", [False, True])
+    def test_every_length_beside_the_blocks(self, width, threads, descending, monkeypatch):
+        """Rows shorter than a block (several share it), as long, and cut into pieces: an odd and an even number of merges."""
+        monkeypatch.setattr(S, "WIDTH", width)
+        monkeypatch.setattr(launch, "THREADS", threads)
+        for n in {1, width - 1, width, width + 1, 3 * width - 1}:
+            x = sample(3 if n <= width else 2, n, np.float32, seed=n)
+            check(S.sort, "cuda", [x], outputs(len(x), n, np.float32), descending)
+        for n, k in [(width, 1), (2 * width + 1, width // 2), (3 * width, width), (1, 0)]:
+            x = sample(2, n, np.float32, seed=n)
+            check(S.topk, "cuda", [x], outputs(2, k, np.float32), descending)
+
+    @pytest.mark.parametrize("dtype", [np.float64, bool, np.uint8, np.int8, np.int16, np.int32, np.int64])
+    def test_dtypes(self, dtype, monkeypatch):
+        monkeypatch.setattr(S, "WIDTH", 4)
+        monkeypatch.setattr(launch, "THREADS", 2)
+        x = sample(1, 7, dtype)
+        check(S.sort, "cuda", [x], outputs(1, 7, dtype), False)
+        check(S.topk, "cuda", [x], outputs(1, 2, dtype), True)
+
+    def test_the_cpus_bits(self, monkeypatch):
+        """Signs of zeros and NaN travel with their elements."""
+        monkeypatch.setattr(S, "WIDTH", 8)
+        monkeypatch.setattr(launch, "THREADS", 4)
+        x = np.array([[0.0, -0.0, np.nan, 1.0, -0.0, -np.nan, 0.0, np.inf, -np.inf, np.nan, -1.0]], np.float32)
+        for descending in (False, True):
+            for kernel, k in ((S.sort, 11), (S.topk, 3)):
+                here = run(kernel, "cpu", [x], outputs(1, k, np.float32), descending)
+                there = run(kernel, "cuda", [x], outputs(1, k, np.float32), descending)
+                assert [a.tobytes() for a in here] == [a.tobytes() for a in there]
+
+    def test_nothing_to_sort(self):
+        for shape in [(0, 4), (3, 0)]:
+            x = np.zeros(shape, np.float32)
+            check(S.sort, "cuda", [x], [x, np.zeros(shape, np.int64)], False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
 from typing import Any
 
 import numba
@@ -14,6 +15,18 @@ from numbanet.kernels.kernel import Kernel
 DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.cuda)] if cuda_is_available() else [])]
 FLOATS = [np.float32, np.float64]
 _GUARD = 64  # elements of the zones before and after an output
+
+
+def pairwise(*options: Any) -> list[tuple[Any, ...]]:
+    """Few choices of one value of each option in which every two values of two options meet: a small crossed table."""
+    choices = list(product(*(range(len(option)) for option in options)))
+    met = lambda choice: {(a, choice[a], b, choice[b]) for a, b in combinations(range(len(choice)), 2)}  # noqa: E731
+    waiting = set().union(*map(met, choices))
+    table = []
+    while waiting:
+        table.append(max(choices, key=lambda choice: len(met(choice) & waiting)))
+        waiting -= met(table[-1])
+    return [tuple(option[i] for option, i in zip(options, choice, strict=True)) for choice in table]
 
 
 def guarded(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,13 @@ itself, and its successor (numba-cuda-mlir) can be put in its place here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -29,14 +31,52 @@ Array = Any  # numpy.ndarray, or a numba-cuda device array; the two share shape,
 # ---------------------------------------------------------------------------------------------------- is CUDA there?
 
 
-def _find_driver() -> bool:
-    """Whether the CUDA driver's library can be loaded (a fraction of a millisecond; creates no context)."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_COMPILERS = ("nvvm", "nvrtc", "nvJitLink")  # of the toolkit, as cuda-pathfinder calls them
+_GET_ALL = "pip install 'numbanet[cuda]'"
+
+
+def driver_version() -> tuple[int, int] | None:
+    """The newest CUDA that the installed driver knows, such as (13, 0); None where no driver's library can be loaded.
+
+    A fraction of a millisecond; creates no context. (0, 0) where the library does not say.
+    """
     try:
-        ctypes.CDLL(name)
+        library = ctypes.CDLL(_LIBRARY)
     except OSError:
-        return False
-    return True
+        return None
+    number = ctypes.c_int(0)
+    with contextlib.suppress(AttributeError):
+        library.cuDriverGetVersion(ctypes.byref(number))
+    return number.value // 1000, number.value % 1000 // 10
+
+
+def toolkit_version() -> tuple[int, int] | None:
+    """The version of the CUDA toolkit's compiler that is installed as wheels; None where there are none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvrtc"):
+        try:
+            major, minor = version(name).split(".")[:2]
+        except (PackageNotFoundError, ValueError):
+            continue
+        return int(major), int(minor)
+    return None
+
+
+def missing_compilers() -> list[str]:
+    """Those of the toolkit's libraries that cannot be loaded, whether wheels or a system's toolkit should bring them."""
+    try:
+        from cuda import pathfinder  # type: ignore
+    except ImportError:
+        return list(_COMPILERS)
+    found = []
+    for name in _COMPILERS:
+        try:
+            pathfinder.load_nvidia_dynamic_lib(name)
+        except Exception:  # it has exceptions of its own for every way of not finding something
+            found.append(name)
+    return found
 
 
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
@@ -66,21 +106,48 @@ class _CudaMissing:
         raise RuntimeError(f"cuda.{name}: {unavailable_reason()}")
 
 
+def _import_cuda() -> Any:
+    from numba import cuda as module
+
+    return module
+
+
 def _find_cuda() -> tuple[Any, str]:
-    """The module (or its stand-in), and why CUDA cannot be used (empty where it can)."""
-    driver = _find_driver()
-    if not (SIMULATOR or ASSEMBLING or driver):
-        return _CudaMissing(), "no CUDA driver library was found on this machine"
+    """The module (or its stand-in), and why CUDA cannot be used, with the remedy (empty where it may work)."""
+    driver = driver_version()
+    no_driver = (
+        f"no CUDA driver library ({_LIBRARY}) was found on this machine. With an NVIDIA GPU, install its driver (then "
+        f"nvidia-smi shows the GPU) and {_GET_ALL}"
+    )
+    if not (SIMULATOR or ASSEMBLING) and driver is None:
+        return _CudaMissing(), no_driver
     try:
-        from numba import cuda as module
+        module = _import_cuda()
     except Exception as error:  # a broken or clashing toolkit must not stop the CPU side from working
-        return (
-            _CudaMissing(),
-            f"numba.cuda cannot be imported ({type(error).__name__}: {error}); pip install 'numbanet[cuda]'",
-        )
-    if SIMULATOR or driver:
+        return _CudaMissing(), _why_not_imported(error)
+    if SIMULATOR or driver is not None:
         return module, ""
-    return module, "no CUDA driver library was found on this machine (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
+    return module, f"{no_driver} (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
+
+
+def _why_not_imported(error: Exception) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in ("numba", "numba-cuda", "cuda-bindings", "cuda-core"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    if "no numba-cuda" in found:
+        return f"the package numba-cuda is not installed. {_GET_ALL} brings it"
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "cuda":
+        return f"the CUDA toolkit's Python packages are not installed ({said}). {_GET_ALL} brings them"
+    return (
+        f"numba.cuda cannot be imported ({said}): the versions may not belong together (there are {', '.join(found)}). "
+        "pip install --upgrade 'numbanet[cuda]' chooses some that do"
+    )
 
 
 cuda, _missing = _find_cuda()
@@ -93,17 +160,36 @@ def cuda_is_available() -> bool:
 
 def unavailable_reason() -> str:
     """Why ``"cuda"`` cannot be used, with what to do about it; an empty string where it can."""
-    if _missing:
-        return (
-            f"CUDA is not available: {_missing}. Use device='cpu', install an NVIDIA driver and "
-            "pip install 'numbanet[cuda]', or set NUMBA_ENABLE_CUDASIM=1 to run the kernels in the (slow) simulator"
-        )
-    if SIMULATOR or cuda.is_available():
+    found = _missing or ("" if SIMULATOR else _gpu_problem())
+    if not found:
         return ""
     return (
-        "CUDA is not available: the driver library is there but it reports no usable GPU "
-        f"({cuda.cuda_error() or 'no device'}). Check nvidia-smi and that pip install 'numbanet[cuda]' matches the driver"
+        f"CUDA is not available: {found}. Or use device='cpu', or set NUMBA_ENABLE_CUDASIM=1 to run the kernels in the "
+        "(slow) simulator"
     )
+
+
+@cache
+def _gpu_problem() -> str:
+    """What stands between a driver and a kernel on the GPU: its own troubles, or a toolkit that is absent or too new."""
+    driver, toolkit, absent = driver_version(), toolkit_version(), missing_compilers()
+    if absent:
+        return (
+            f"the CUDA toolkit's compilers ({', '.join(absent)}) cannot be found. {_GET_ALL} brings them as wheels; a "
+            "toolkit of the system is found by the environment variable CUDA_HOME"
+        )
+    if driver and toolkit and driver > (0, 0) and driver[0] < toolkit[0]:
+        return (
+            f"the driver knows CUDA up to {driver[0]}.{driver[1]}, and the installed toolkit is {toolkit[0]}.{toolkit[1]}. "
+            f"Install a newer driver (nvidia-smi shows the present one), or a toolkit for this one: "
+            f"pip install 'numba-cuda[cu{driver[0]}]'"
+        )
+    if not cuda.is_available():
+        return (
+            f"the driver's library is there, but it reports no usable GPU ({cuda.cuda_error() or 'no device'}). See what "
+            "nvidia-smi says; in a container, the GPU must be handed to it (docker run --gpus all)"
+        )
+    return ""
 
 
 def require_cuda(what: str) -> None:

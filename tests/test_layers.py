@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "inspect": LAYERS | {"kernels"},  # which way a convolution goes is the kernels' own decision
     "models": LAYERS | {"io", "ops", "utils"},  # utils: checkpoints
     "train": LAYERS | {"optim", "data", "io", "inspect", "ops"},
-    "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "__init__"},
+    "doctor": {"cuda", "data", "devices", "kernels", "random", "threads", "__init__"},
+    "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "doctor", "__init__"},
     # Names only: they import what they offer again.
     "cuda": {"cuda_memory", "devices", "random"},
     "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves

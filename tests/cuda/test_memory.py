@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import numbanet
-from numbanet import devices, nn, optim
+from numbanet import data, devices, nn, optim
 from numbanet.cuda_memory import CachingPool, CudaMemory, OutOfMemoryError, SimulatorLayer, arriving, size_class
 from numbanet.devices import CUDA, SIMULATOR, cuda_is_available
 from numbanet.kernels import launch
@@ -380,6 +380,67 @@ def test_tensors_copied_in_the_background_are_waited_for(limited):
     assert memory.layer.log == [], "pageable memory is copied at once"
     with pytest.raises(RuntimeError, match="cpu"):
         there.pin_memory()
+
+
+@cuda_test
+@needs_cuda
+@simulator
+def test_the_next_batch_is_on_its_way_while_one_is_computed_with(limited):
+    from numbanet.train.trainer import _ahead
+
+    memory = limited()
+    batches = [[numbanet.tensor([float(i)] * 3), numbanet.tensor([i])] for i in range(4)]
+    log = memory.layer.log
+    for i, (x, y) in enumerate(_ahead(batches, CUDA)):
+        assert log.count("copy") == min(2 * (i + 2), 8)
+        assert log.count("wait on default") == 2 * i
+        np.testing.assert_array_equal(x.cpu().numpy(), [i] * 3)
+        assert y.item() == i
+        del x, y
+    # Two batches are on the device at a time, and their memory goes round.
+    assert memory.device.counts()["allocations"] <= 6
+
+    def breaks():
+        yield batches[0]
+        raise ValueError("lost")
+
+    seen = []
+    with pytest.raises(ValueError, match="lost"):
+        for x, _ in _ahead(breaks(), CUDA):
+            seen.append(x.sum().item())
+    assert seen == [0.0]
+    assert list(_ahead([], CUDA)) == []
+
+
+@cuda_test
+@needs_cuda
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_pin(workers):
+    class Pair(dict):
+        pass
+
+    class Own:
+        def pin_memory(self):
+            return "pinned"
+
+    def collate(samples):
+        x = numbanet.tensor(samples)
+        return Pair(x=x, more=(x + 0, ["a", 3]), own=Own(), there=x.to("cuda"))
+
+    loader = data.DataLoader([1.0, 2.0, 3.0], 2, pin_memory=True, num_workers=workers, collate_fn=collate)
+    for batch, expected in zip(loader, ([1, 2], [3]), strict=True):
+        assert isinstance(batch, Pair) and batch["x"].is_pinned()
+        assert isinstance(batch["more"], tuple) and batch["more"][0].is_pinned() and batch["more"][1] == ["a", 3]
+        assert batch["own"] == "pinned" and batch["there"].is_cuda
+        np.testing.assert_array_equal(batch["x"].to("cuda", non_blocking=True).cpu().numpy(), expected)
+
+
+@pytest.mark.skipif(cuda_is_available(), reason="CUDA is here")
+def test_without_cuda_loaders_warn_and_do_not_pin():
+    loader = data.DataLoader([1.0, 2.0], 2, pin_memory=True)
+    with pytest.warns(UserWarning, match="pin_memory=True has no effect"):
+        (batch,) = loader
+    assert not batch.is_pinned()
 
 
 @cuda_test

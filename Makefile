@@ -24,7 +24,7 @@ sim:
 
 # Compile and assemble every CUDA kernel: no GPU needed, checks types and registers.
 ptx:
-	$(PYTHON) -m numbanet.kernels.assemble
+	$(PYTHON) -m numbanet doctor --cuda-assemble 8.0 9.0
 
 gpu:
 	$(PYTEST) -m cuda

@@ -63,6 +63,13 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _capability(text: str) -> tuple[int, int]:
+    major, point, minor = text.partition(".")
+    if not (major.isdecimal() and (minor.isdecimal() if point else not minor) and len(minor) < 2):
+        raise argparse.ArgumentTypeError(f"expected a compute capability such as 9.0, got {text!r}")
+    return int(major), int(minor or 0)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:INDEX (default: cpu)")
     parser.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
@@ -172,7 +179,19 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("warmup", _warmup, "compile the kernels now rather than at their first use")
     _add_common(sub)
 
-    command("doctor", _doctor, "show versions, processor, threads, caches, datasets and CUDA")
+    sub = command(
+        "doctor",
+        _doctor,
+        "check versions, processor, threads, caches, datasets and CUDA",
+        epilog="Each line says ok, missing (something that one can do without) or problem; a problem makes the exit status 1.",
+    )
+    sub.add_argument(
+        "--cuda-assemble",
+        nargs="+",
+        type=_capability,
+        metavar="CC",
+        help="instead, compile and assemble every CUDA kernel for these compute capabilities, such as 8.0 9.0; needs no GPU",
+    )
     return parser
 
 
@@ -655,80 +674,12 @@ def _warmups(device: Any) -> list[tuple[str, Callable[[], None]]]:
     return [(f"{name}, {kind}", partial(step, name, batch, size, makers[kind])) for name, batch, size, kind in runs]
 
 
-def _doctor(args: argparse.Namespace) -> None:
-    from numbanet import __version__
+def _doctor(args: argparse.Namespace) -> int:
+    from numbanet import doctor
 
-    def line(name: str, find: Callable[[], Any]) -> None:
-        try:
-            value = find()
-        except Exception as error:  # one thing that is broken must not hide the others: finding it is the point
-            value = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        print(f"{name:<16}{value}")
-
-    def version(name: str) -> str:
-        from importlib.metadata import PackageNotFoundError
-        from importlib.metadata import version as find
-
-        try:
-            return find(name)
-        except PackageNotFoundError:
-            return "not installed"
-
-    print(f"numbanet {__version__}")
-    line("python", lambda: f"{sys.version.split()[0]} on {sys.platform} ({sys.executable})")
-    for package in ("numba", "llvmlite", "numpy", "numba-cuda", "safetensors", "pillow", "tqdm", "matplotlib"):
-        line(package, partial(version, package))
-    line("processor", _describe_processor)
-    line("threads", _describe_threads)
-    line("kernel cache", _describe_cache)
-    for name in ("fashion-mnist", "mnist", "kmnist", "cifar10", "cifar100"):
-        line(name, partial(_describe_dataset, name))
-    line("cuda", _describe_cuda)
-
-
-def _describe_processor() -> str:
-    import llvmlite.binding as llvm
-
-    from numbanet.kernels.simd import VECTOR_BITS
-
-    return f"{llvm.get_host_cpu_name()}, {os.cpu_count()} cores, vectors of {VECTOR_BITS} bits"
-
-
-def _describe_threads() -> str:
-    from numba import config
-
-    from numbanet.threads import get_num_threads, threading_layer
-
-    layer = threading_layer()
-    return f"{get_num_threads()} of {config.NUMBA_NUM_THREADS}, threading layer {layer}"
-
-
-def _describe_cache() -> str:
-    from numbanet.kernels.kernel import cache_folder
-
-    files = list(cache_folder().glob("*.nbc"))
-    size = sum(file.stat().st_size for file in files)
-    state = f"{len(files)} kernels, {size / 1e6:.1f} MB" if files else "empty: 'numbanet warmup' fills it"
-    return f"{cache_folder()} ({state})"
-
-
-def _describe_dataset(name: str) -> str:
-    from numbanet import data
-
-    try:
-        found = data.by_name(name, train=True, download=False)
-    except RuntimeError:
-        return "not on this machine" + (" (the embedded sample is used)" if name == "fashion-mnist" else "")
-    return f"{len(found):,} training images in {found.source}"
-
-
-def _describe_cuda() -> str:
-    from numbanet import devices
-
-    reason = devices.unavailable_reason()
-    if reason:
-        return reason
-    return "simulator" if devices.SIMULATOR else ", ".join(str(gpu.name.decode()) for gpu in devices.cuda.gpus)
+    if args.cuda_assemble:
+        return doctor.assemble(args.cuda_assemble)
+    return doctor.report()
 
 
 if __name__ == "__main__":

@@ -11,15 +11,19 @@ itself, and its successor (numba-cuda-mlir) can be put in its place here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
+
+from numbanet.cuda_memory import CudaMemory, NumbaLayer, SimulatorLayer, arriving, size_class
 
 Array = Any  # numpy.ndarray, or a numba-cuda device array; the two share shape, strides, dtype, size and ndim
 
@@ -27,14 +31,52 @@ Array = Any  # numpy.ndarray, or a numba-cuda device array; the two share shape,
 # ---------------------------------------------------------------------------------------------------- is CUDA there?
 
 
-def _find_driver() -> bool:
-    """Whether the CUDA driver's library can be loaded (a fraction of a millisecond; creates no context)."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_COMPILERS = ("nvvm", "nvrtc", "nvJitLink")  # of the toolkit, as cuda-pathfinder calls them
+_GET_ALL = "pip install 'numbanet[cuda]'"
+
+
+def driver_version() -> tuple[int, int] | None:
+    """The newest CUDA that the installed driver knows, such as (13, 0); None where no driver's library can be loaded.
+
+    A fraction of a millisecond; creates no context. (0, 0) where the library does not say.
+    """
     try:
-        ctypes.CDLL(name)
+        library = ctypes.CDLL(_LIBRARY)
     except OSError:
-        return False
-    return True
+        return None
+    number = ctypes.c_int(0)
+    with contextlib.suppress(AttributeError):
+        library.cuDriverGetVersion(ctypes.byref(number))
+    return number.value // 1000, number.value % 1000 // 10
+
+
+def toolkit_version() -> tuple[int, int] | None:
+    """The version of the CUDA toolkit's compiler that is installed as wheels; None where there are none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvrtc"):
+        try:
+            major, minor = version(name).split(".")[:2]
+        except (PackageNotFoundError, ValueError):
+            continue
+        return int(major), int(minor)
+    return None
+
+
+def missing_compilers() -> list[str]:
+    """Those of the toolkit's libraries that cannot be loaded, whether wheels or a system's toolkit should bring them."""
+    try:
+        from cuda import pathfinder  # type: ignore
+    except ImportError:
+        return list(_COMPILERS)
+    found = []
+    for name in _COMPILERS:
+        try:
+            pathfinder.load_nvidia_dynamic_lib(name)
+        except Exception:  # it has exceptions of its own for every way of not finding something
+            found.append(name)
+    return found
 
 
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
@@ -64,21 +106,48 @@ class _CudaMissing:
         raise RuntimeError(f"cuda.{name}: {unavailable_reason()}")
 
 
+def _import_cuda() -> Any:
+    from numba import cuda as module
+
+    return module
+
+
 def _find_cuda() -> tuple[Any, str]:
-    """The module (or its stand-in), and why CUDA cannot be used (empty where it can)."""
-    driver = _find_driver()
-    if not (SIMULATOR or ASSEMBLING or driver):
-        return _CudaMissing(), "no CUDA driver library was found on this machine"
+    """The module (or its stand-in), and why CUDA cannot be used, with the remedy (empty where it may work)."""
+    driver = driver_version()
+    no_driver = (
+        f"no CUDA driver library ({_LIBRARY}) was found on this machine. With an NVIDIA GPU, install its driver (then "
+        f"nvidia-smi shows the GPU) and {_GET_ALL}"
+    )
+    if not (SIMULATOR or ASSEMBLING) and driver is None:
+        return _CudaMissing(), no_driver
     try:
-        from numba import cuda as module
+        module = _import_cuda()
     except Exception as error:  # a broken or clashing toolkit must not stop the CPU side from working
-        return (
-            _CudaMissing(),
-            f"numba.cuda cannot be imported ({type(error).__name__}: {error}); pip install 'numbanet[cuda]'",
-        )
-    if SIMULATOR or driver:
+        return _CudaMissing(), _why_not_imported(error)
+    if SIMULATOR or driver is not None:
         return module, ""
-    return module, "no CUDA driver library was found on this machine (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
+    return module, f"{no_driver} (NUMBANET_CUDA_ASSEMBLE=1 only compiles)"
+
+
+def _why_not_imported(error: Exception) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in ("numba", "numba-cuda", "cuda-bindings", "cuda-core"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    if "no numba-cuda" in found:
+        return f"the package numba-cuda is not installed. {_GET_ALL} brings it"
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "cuda":
+        return f"the CUDA toolkit's Python packages are not installed ({said}). {_GET_ALL} brings them"
+    return (
+        f"numba.cuda cannot be imported ({said}): the versions may not belong together (there are {', '.join(found)}). "
+        "pip install --upgrade 'numbanet[cuda]' chooses some that do"
+    )
 
 
 cuda, _missing = _find_cuda()
@@ -91,17 +160,36 @@ def cuda_is_available() -> bool:
 
 def unavailable_reason() -> str:
     """Why ``"cuda"`` cannot be used, with what to do about it; an empty string where it can."""
-    if _missing:
-        return (
-            f"CUDA is not available: {_missing}. Use device='cpu', install an NVIDIA driver and "
-            "pip install 'numbanet[cuda]', or set NUMBA_ENABLE_CUDASIM=1 to run the kernels in the (slow) simulator"
-        )
-    if SIMULATOR or cuda.is_available():
+    found = _missing or ("" if SIMULATOR else _gpu_problem())
+    if not found:
         return ""
     return (
-        "CUDA is not available: the driver library is there but it reports no usable GPU "
-        f"({cuda.cuda_error() or 'no device'}). Check nvidia-smi and that pip install 'numbanet[cuda]' matches the driver"
+        f"CUDA is not available: {found}. Or use device='cpu', or set NUMBA_ENABLE_CUDASIM=1 to run the kernels in the "
+        "(slow) simulator"
     )
+
+
+@cache
+def _gpu_problem() -> str:
+    """What stands between a driver and a kernel on the GPU: its own troubles, or a toolkit that is absent or too new."""
+    driver, toolkit, absent = driver_version(), toolkit_version(), missing_compilers()
+    if absent:
+        return (
+            f"the CUDA toolkit's compilers ({', '.join(absent)}) cannot be found. {_GET_ALL} brings them as wheels; a "
+            "toolkit of the system is found by the environment variable CUDA_HOME"
+        )
+    if driver and toolkit and driver > (0, 0) and driver[0] < toolkit[0]:
+        return (
+            f"the driver knows CUDA up to {driver[0]}.{driver[1]}, and the installed toolkit is {toolkit[0]}.{toolkit[1]}. "
+            f"Install a newer driver (nvidia-smi shows the present one), or a toolkit for this one: "
+            f"pip install 'numba-cuda[cu{driver[0]}]'"
+        )
+    if not cuda.is_available():
+        return (
+            f"the driver's library is there, but it reports no usable GPU ({cuda.cuda_error() or 'no device'}). See what "
+            "nvidia-smi says; in a container, the GPU must be handed to it (docker run --gpus all)"
+        )
+    return ""
 
 
 def require_cuda(what: str) -> None:
@@ -197,8 +285,9 @@ _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _Memory = tuple[np.ndarray, int, int]  # bytes, the address of the first aligned one, how many there are from it on
 _KEPT = 1 << 11  # the longest constant that is kept, and how many are
 _free: dict[int, deque[_Memory]] = {}
-_constants: dict[tuple[int, float, str, str], Array] = {}
+_constants: dict[tuple[int, float, str, str, int], Array] = {}
 _pooled_bytes = 0
+_cuda_memory: CudaMemory | None = None
 
 
 class _Block:
@@ -218,15 +307,9 @@ class _Block:
             _free.setdefault(size, deque()).append(self.memory)
 
 
-def _size_class(nbytes: int) -> int:
-    """``nbytes`` rounded up to one of eight steps per power of two, so that at most an eighth is wasted."""
-    step = 1 << max(nbytes.bit_length() - 4, 12)
-    return -(-nbytes // step) * step
-
-
 def _pooled_empty(shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.ndarray:
     global _pooled_bytes
-    size = _size_class(nbytes)
+    size = size_class(nbytes)
     try:
         memory = _free[size].pop()
         _pooled_bytes -= size
@@ -236,40 +319,62 @@ def _pooled_empty(shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.nd
     return np.asarray(_Block(memory, shape, dtype))
 
 
+def cuda_memory() -> CudaMemory:
+    """The pools of CUDA memory of this process, made at the first call.
+
+    Raises:
+        RuntimeError: where CUDA cannot be used.
+    """
+    global _cuda_memory
+    if _cuda_memory is None:
+        require_cuda("memory")
+        _cuda_memory = CudaMemory(SimulatorLayer(cuda) if SIMULATOR else NumbaLayer(cuda))
+    return _cuda_memory
+
+
 def empty_cache() -> None:
-    """Give the pool's free memory back to the system."""
+    """Give the free memory of all pools back to the system."""
     global _pooled_bytes
     _free.clear()
     _constants.clear()
     _pooled_bytes = 0
+    if _cuda_memory is not None:
+        _cuda_memory.empty_cache()
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype, device: Device = CPU) -> Array:
     """A C-contiguous array with undefined contents.
 
-    On the CPU, large arrays come from a pool: their pages are already there, where fresh ones would be faulted in one
-    by one on every training step. Values are never to be relied on.
+    Large arrays on the CPU, and all on CUDA, come from a pool: on the CPU their pages are already there, where fresh ones
+    would be faulted in one by one on every training step; on CUDA the driver need not be asked, which would wait for
+    all work to end. Values are never to be relied on.
+
+    Raises:
+        numbanet.cuda.OutOfMemoryError: where the CUDA device has no room.
     """
+    nbytes = prod(shape) * dtype.itemsize
     if device.type == "cpu":
-        nbytes = prod(shape) * dtype.itemsize
         return _pooled_empty(shape, dtype, nbytes) if nbytes >= _POOL_FROM else np.empty(shape, dtype)
-    return cuda.device_array(shape, dtype)
+    if not nbytes:
+        return cuda.device_array(shape, dtype)
+    return (_cuda_memory or cuda_memory()).empty(tuple(shape), dtype, nbytes)
 
 
 def full(shape: tuple[int, ...], value: float, dtype: np.dtype, device: Device = CPU) -> Array:
     """A C-contiguous array filled with ``value``."""
+    array = empty(shape, dtype, device)
     if device.type == "cpu":
-        array = empty(shape, dtype)
         array.fill(value)
-        return array
-    return cuda.to_device(np.full(shape, value, dtype))
+    else:
+        _copies().fill(array, value)
+    return array
 
 
 def constant(size: int, value: float, dtype: np.dtype, device: Device = CPU) -> Array:
     """A vector of one value for who only reads it: made once, and kept where it is small."""
     if size > _KEPT or value != value:
         return full((size,), value, dtype, device)
-    key = size, value, dtype.char, device.type
+    key = size, value, dtype.char, device.type, device.index or 0
     made = _constants.get(key)
     if made is None:
         if len(_constants) >= _KEPT:
@@ -278,31 +383,74 @@ def constant(size: int, value: float, dtype: np.dtype, device: Device = CPU) -> 
     return made
 
 
+def synchronize() -> None:
+    """Wait for all kernels launched on the current CUDA device; nothing to wait for on the CPU."""
+    if not _missing:
+        cuda.synchronize()
+
+
+# --------------------------------------------------------------------------------------------------- copies and views
+
+
+def _copies() -> Any:
+    """The kernels that fill and copy on CUDA. Kernels stand above this file: they are fetched at the first such call."""
+    from numbanet.kernels import copies
+
+    return copies
+
+
+def settle(*arrays: Any) -> None:
+    """Before CUDA arrays are used: let what comes now wait for the copies that fill any of them in the background."""
+    if arriving:
+        cuda_memory().settle(arrays)
+
+
 def to_host(array: Array) -> np.ndarray:
     """The array's values as a NumPy array: itself on the CPU, a copy from CUDA."""
-    return array.copy_to_host() if is_cuda_array(array) else array
+    if type(array) is np.ndarray:
+        return array
+    settle(array)
+    return contiguous(array).copy_to_host()
 
 
-def to_device(array: Array, device: Device) -> Array:
-    """A copy of the array on ``device``, C-contiguous; the array itself where it lives there already."""
+def to_device(array: Array, device: Device, non_blocking: bool = False) -> Array:
+    """A copy of the array on ``device``, C-contiguous; the array itself where it lives there already.
+
+    With ``non_blocking`` a page-locked array (``pin``) is copied to CUDA in the background; its values must stay as they are
+    until the copy is done. Anything else is copied at once.
+    """
     if device_of(array) == device:
         return array
     if device.type == "cpu":
-        return array.copy_to_host()
-    return cuda.to_device(np.asarray(array, order="C"))
+        return to_host(array)
+    array = np.asarray(array, order="C")
+    if non_blocking and array.size and cuda_memory().is_pinned(array):
+        return cuda_memory().copy_in_background(array)
+    out = empty(array.shape, array.dtype, device)
+    if array.size:
+        out.copy_to_device(array)
+    return out
+
+
+def pin(array: np.ndarray) -> np.ndarray:
+    """A copy of a NumPy array in page-locked memory, from which copies to CUDA can run in the background.
+
+    Raises:
+        RuntimeError: where CUDA cannot be used.
+    """
+    return array if is_pinned(array) else cuda_memory().pin(array)
+
+
+def is_pinned(array: Array) -> bool:
+    """Whether an array lies in page-locked memory of ours."""
+    return type(array) is np.ndarray and _cuda_memory is not None and _cuda_memory.is_pinned(array)
 
 
 def contiguous(array: Array) -> Array:
-    """The array itself where it is C-contiguous, else a C-contiguous copy (on CUDA by way of the host)."""
+    """The array itself where it is C-contiguous, else a C-contiguous copy."""
     if type(array) is np.ndarray:
-        if array.flags.c_contiguous:
-            return array
-        out = empty(array.shape, array.dtype)
-        np.copyto(out, array)
-        return out
-    if array.is_c_contiguous():
-        return array
-    return cuda.to_device(np.asarray(array.copy_to_host(), order="C"))
+        return array if array.flags.c_contiguous else copy(array)
+    return array if array.is_c_contiguous() else copy(array)
 
 
 def is_contiguous(array: Array) -> bool:
@@ -312,31 +460,102 @@ def is_contiguous(array: Array) -> bool:
 
 def copy(array: Array) -> Array:
     """A C-contiguous copy on the same device."""
+    out = empty(array.shape, array.dtype, device_of(array))
     if type(array) is np.ndarray:
-        out = empty(array.shape, array.dtype)
         np.copyto(out, array)
-        return out
-    if array.is_c_contiguous():
-        out = cuda.device_array(array.shape, array.dtype)
-        out.copy_to_device(array)
-        return out
-    return contiguous(array)
+    elif array.size:
+        _move(array, out)
+    return out
 
 
 def assign(target: Array, values: Array) -> None:
     """``target[...] = values`` in place: values of the target's shape, or a 0-d array for all elements.
 
-    On CUDA a target that is not contiguous is written by way of the host.
+    The two may share memory, and lie in it in any way.
     """
     if type(target) is np.ndarray:
         np.copyto(target, values, casting="unsafe")
-    elif SIMULATOR:
-        np.copyto(target._ary, to_host(values), casting="unsafe")
-    elif target.is_c_contiguous():
-        values = np.full(target.shape, values, target.dtype) if values.ndim == 0 else contiguous(values)
-        target.copy_to_device(values)
-    else:
-        target[...] = values.item() if values.ndim == 0 else values
+        return
+    if not target.size:
+        return
+    if not is_cuda_array(values):
+        values = to_device(np.asarray(values, target.dtype), CUDA)
+    if values.dtype != target.dtype:
+        values, given = empty(values.shape, target.dtype, CUDA), contiguous(values)
+        _copies().cast(given, values)
+    if values.ndim == 0 and target.ndim:
+        values = view(values, lambda a: np.broadcast_to(a, target.shape))
+    a, b = _extent(values), _extent(target)
+    if a[0] < b[1] and b[0] < a[1]:
+        values = copy(values)
+    _move(values, target)
+
+
+def _move(source: Array, target: Array) -> None:
+    """Copy the elements of one CUDA array to another of the same shape and dtype; they share no memory."""
+    settle(source, target)
+    if source.is_c_contiguous() and target.is_c_contiguous():
+        target.copy_to_device(source)
+        return
+    sizes, steps, places = _merged(source.shape, source.strides, target.strides, source.dtype.itemsize)
+    (flat, start), (out, to) = _flat(source), _flat(target)
+    _move_piece(flat, out, sizes, steps, places, start, to)
+
+
+def _move_piece(flat: Array, out: Array, sizes: Any, steps: Any, places: Any, start: int, to: int) -> None:
+    if len(sizes) > 5:  # no layout of a network's tensors: the outermost dimension one by one
+        for i in range(sizes[0]):
+            _move_piece(flat, out, sizes[1:], steps[1:], places[1:], start + i * steps[0], to + i * places[0])
+        return
+    ones, zeros = (1,) * (5 - len(sizes)), (0,) * (5 - len(sizes))
+    _copies().copy_strided(flat, out, *ones, *sizes, *zeros, *steps, *zeros, *places, start, to)
+
+
+def _merged(
+    shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], itemsize: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Sizes and two sets of strides, in elements, with those dimensions joined that both arrays run through in one go."""
+    sizes: list[int] = []
+    steps: list[int] = []
+    places: list[int] = []
+    for size, step, place in zip(shape, a, b, strict=True):
+        if size == 1:
+            continue
+        if sizes and steps[-1] == size * step and places[-1] == size * place:
+            sizes[-1], steps[-1], places[-1] = sizes[-1] * size, step, place
+        else:
+            sizes.append(size)
+            steps.append(step)
+            places.append(place)
+    return sizes, [s // itemsize for s in steps], [p // itemsize for p in places]
+
+
+def _extent(array: Array) -> tuple[int, int]:
+    """The addresses of an array's first byte and of the one after its last."""
+    low = high = array._ary.ctypes.data if SIMULATOR else int(array.device_ctypes_pointer.value or 0)
+    for size, stride in zip(array.shape, array.strides):
+        low, high = low + min(0, (size - 1) * stride), high + max(0, (size - 1) * stride)
+    return low, high + array.dtype.itemsize
+
+
+_BITS = {size: np.dtype(f"i{size}") for size in (1, 2, 4, 8)}
+
+
+def _flat(array: Array) -> tuple[Array, int]:
+    """All memory from the array's lowest element to its highest, as integers of its elements' size, and its own first one.
+
+    Elements that are only moved need one compiled kernel per size.
+    """
+    itemsize = array.dtype.itemsize
+    low, high = _extent(array)
+    before = sum(max(0, -(size - 1) * stride) for size, stride in zip(array.shape, array.strides)) // itemsize
+    count = (high - low) // itemsize
+    if not SIMULATOR:
+        pointer = array.gpu_data.view(-before * itemsize)
+        return type(array)((count,), (itemsize,), _BITS[itemsize], gpu_data=pointer), before
+    upward = array._ary[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
+    lowest = np.lib.stride_tricks.as_strided(upward, (count,), (itemsize,))
+    return type(array)(lowest.view(_BITS[itemsize])), before
 
 
 def view(array: Array, look: Callable[[np.ndarray], np.ndarray]) -> Array:
@@ -355,9 +574,3 @@ def view(array: Array, look: Callable[[np.ndarray], np.ndarray]) -> Array:
     if seen.size == 0:
         return cuda.device_array(seen.shape, array.dtype)
     return type(array)(seen.shape, seen.strides, array.dtype, gpu_data=array.gpu_data.view(start))
-
-
-def synchronize() -> None:
-    """Wait for all kernels launched on the current CUDA device; nothing to wait for on the CPU."""
-    if not _missing:
-        cuda.synchronize()

@@ -278,6 +278,7 @@ class Tensor(Variable):
     def __cuda_array_interface__(self) -> Any:
         if not self.is_cuda:
             raise AttributeError("__cuda_array_interface__: this tensor is on the cpu")
+        devices.settle(self._array)
         return self._array.__cuda_array_interface__
 
     def item(self) -> Any:
@@ -339,25 +340,43 @@ class Tensor(Variable):
         """This tensor with another device and/or dtype; itself where nothing changes (unless ``copy``).
 
         ``to("cuda")``, ``to(numbanet.float64)``, ``to("cpu", numbanet.float64)``, ``to(other_tensor)``. Differentiable.
+
+        With ``non_blocking`` a tensor in page-locked memory (``pin_memory``) is copied to CUDA in the background; what uses the
+        result waits for it. All other copies are done at once.
         """
         for arg in args:
             if isinstance(arg, Tensor):
                 device, dtype = arg.device, arg.dtype
             elif isinstance(arg, Device) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
                 device = arg
-            elif arg is not None and not isinstance(arg, bool):  # a bool in this place is non_blocking: without effect
+            elif isinstance(arg, bool):
+                non_blocking = arg
+            elif arg is not None:
                 dtype = arg
-        return _F.to(
-            self, None if device is None else as_device(device), None if dtype is None else dtypes.as_dtype(dtype), copy
-        )
+        device = None if device is None else as_device(device)
+        return _F.to(self, device, None if dtype is None else dtypes.as_dtype(dtype), copy, non_blocking)
 
     def cpu(self) -> Tensor:
         """This tensor on the CPU."""
         return self.to(devices.CPU)
 
-    def cuda(self, device: Any = None) -> Tensor:
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
         """This tensor on a CUDA device."""
-        return self.to(as_device("cuda" if device is None else device))
+        return self.to(as_device("cuda" if device is None else device), non_blocking=non_blocking)
+
+    def pin_memory(self) -> Tensor:
+        """A copy in page-locked memory, which the GPU can read in the background; itself where it lies there already.
+
+        Raises:
+            RuntimeError: where CUDA is not available, or the tensor is not on the CPU.
+        """
+        if self.is_cuda:
+            raise RuntimeError(f"pin_memory: only a tensor on the cpu can be pinned, this one is on {self.device}")
+        return self if self.is_pinned() else wrap(devices.pin(self._array))
+
+    def is_pinned(self) -> bool:
+        """Whether the tensor lies in page-locked memory."""
+        return devices.is_pinned(self._array)
 
     def type(self, dtype: Any = None) -> Any:
         """This tensor with another dtype; without an argument the dtype's name."""

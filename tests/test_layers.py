@@ -17,7 +17,8 @@ TENSOR = {"tensor", "autograd", "random"} | FOUNDATION
 FUNCTIONAL = {"functional", "kernels"} | TENSOR
 LAYERS = (FUNCTIONAL - {"kernels"}) | {"nn"}
 MAY_IMPORT = {
-    "devices": set(),
+    "cuda_memory": set(),
+    "devices": {"cuda_memory"},
     "dtypes": set(),
     "shapes": set(),
     "threads": set(),
@@ -36,9 +37,10 @@ MAY_IMPORT = {
     "inspect": LAYERS | {"kernels"},  # which way a convolution goes is the kernels' own decision
     "models": LAYERS | {"io", "ops", "utils"},  # utils: checkpoints
     "train": LAYERS | {"optim", "data", "io", "inspect", "ops"},
-    "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "__init__"},
+    "doctor": {"cuda", "data", "devices", "kernels", "random", "threads", "__init__"},
+    "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "doctor", "__init__"},
     # Names only: they import what they offer again.
-    "cuda": {"devices"},
+    "cuda": {"cuda_memory", "devices", "random"},
     "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves
     "__main__": {"cli"},
     "__init__": {"autograd", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
@@ -46,6 +48,7 @@ MAY_IMPORT = {
 
 # Imports inside functions that go up: (file, room), each for a reason.
 UPWARD = {
+    ("devices.py", "kernels"),  # arrays on CUDA are filled, and copied where they have gaps, by kernels
     ("tensor.py", "functional"),  # Tensor's methods are functional's functions, fetched at their first call
     ("autograd/tape.py", "tensor"),  # gradients that nobody passed are made as tensors of ones and zeros
     ("autograd/functional.py", "functional"),  # a Jacobian's rows are stacked

@@ -96,3 +96,22 @@ def default_convert(sample: Any) -> Any:
     if isinstance(sample, (tuple, list)):
         return [default_convert(value) for value in sample]
     return sample
+
+
+def pinned(batch: Any) -> Any:
+    """The same batch with its tensors in page-locked memory; those on CUDA, and what is no tensor, stay as they are."""
+    if isinstance(batch, Tensor):
+        return batch if batch.is_cuda else batch.pin_memory()
+    if isinstance(batch, (str, bytes)):
+        return batch
+    if isinstance(batch, Mapping):
+        held = {key: pinned(value) for key, value in batch.items()}
+        try:
+            return type(batch)(held)  # type: ignore[call-arg]
+        except TypeError:  # a mapping type whose constructor takes something else
+            return held
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(pinned(value) for value in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)([pinned(value) for value in batch])
+    return batch.pin_memory() if hasattr(batch, "pin_memory") else batch

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +21,11 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from numbanet.data.collate import default_collate, default_convert
+from numbanet.data.collate import default_collate, default_convert, pinned
 from numbanet.data.dataset import fetch_one_by_one, fetch_samples
 from numbanet.data.sample_random import LoadCancelled, numpy_generator, sample_keys, sample_scope
 from numbanet.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+from numbanet.devices import cuda_is_available
 
 __all__ = ["DataLoader", "WorkerInfo", "get_worker_info"]
 
@@ -73,7 +75,8 @@ class DataLoader:
         batch_sampler: Iterable of lists of indices, in place of batch_size, shuffle, sampler and drop_last.
         num_workers: Threads that load ahead; 0: load when asked, in the calling thread. The batches are the same.
         collate_fn: Makes a batch of a list of samples.
-        pin_memory: Accepted for PyTorch's sake; without effect.
+        pin_memory: Put batches into page-locked memory, from which ``.to("cuda", non_blocking=True)`` copies in the background
+            (tensors in lists, tuples and mappings, and what has a ``pin_memory`` method). Without CUDA: a warning, no effect.
         drop_last: Leave out a last batch that is not full.
         timeout: Seconds to wait for a batch from the workers; 0: for ever.
         worker_init_fn: Called with the worker's number in each worker thread before it starts.
@@ -167,7 +170,10 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         # One draw per epoch: the base of the epoch's sample keys.
         seed = int(numpy_generator(self.generator).integers(2**63))
-        epoch = _Epoch(self.dataset, self.collate_fn, self.batch_sampler is not None, seed)
+        pin = self.pin_memory and cuda_is_available()
+        if self.pin_memory and not pin:
+            warnings.warn("DataLoader: pin_memory=True has no effect, for CUDA is not available", stacklevel=2)
+        epoch = _Epoch(self.dataset, self.collate_fn, self.batch_sampler is not None, seed, pin)
         work = iter(self.sampler if self.batch_sampler is None else self.batch_sampler)
         if self.num_workers == 0:
             return _SerialIterator(epoch, work, self)
@@ -182,6 +188,7 @@ class _Epoch:
     collate: Callable[[Any], Any]
     batched: bool
     seed: int
+    pin: bool = False
 
     def load(self, work: Any, first: int, cancelled: threading.Event | None = None) -> Any:
         """Load the samples at ``work`` (indices, or one index without batching), the epoch's ``first``-th and on."""
@@ -189,10 +196,11 @@ class _Epoch:
             with sample_scope(sample_keys(self.seed, first, self.count(work)), cancelled):
                 samples = fetch_samples(self.dataset, work) if self.batched else fetch_one_by_one(self.dataset, [work])
                 try:
-                    return self.collate(samples if self.batched else samples[0])
+                    batch = self.collate(samples if self.batched else samples[0])
                 except Exception as error:
                     error.add_note(f"while collating the samples at {work!r}"[:500])
                     raise
+                return pinned(batch) if self.pin else batch
         except StopIteration as error:
             # Out of __next__ it would end the epoch as if all were well.
             raise RuntimeError(f"DataLoader: loading the samples at {work!r} raised StopIteration") from error

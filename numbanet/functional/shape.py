@@ -1045,18 +1045,21 @@ def numel(input: Tensor) -> int:
 # ---------------------------------------------------------------------------------------------- dtypes and devices
 
 
-def to(input: Tensor, device: Any, dtype: Any, copy: bool = False) -> Tensor:
-    """``input`` on another device and/or of another dtype; itself where neither changes (unless ``copy``)."""
+def to(input: Tensor, device: Any, dtype: Any, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    """``input`` on another device and/or of another dtype; itself where neither changes (unless ``copy``).
+
+    With ``non_blocking`` page-locked memory is copied to CUDA in the background; what uses the result waits for it.
+    """
     if (device is None or device == input.device) and (dtype is None or dtype == input.dtype):
         return clone(input) if copy else input
-    return To.apply(input, device or input.device, dtype or input.dtype)
+    return To.apply(input, device or input.device, dtype or input.dtype, non_blocking)
 
 
 class To(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, device: Any, dtype: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, device: Any, dtype: Any, non_blocking: bool) -> Tensor:
         ctx.back = x.device, x.dtype
-        array = devices.to_device(devices.contiguous(x._array), device)
+        array = devices.to_device(devices.contiguous(x._array), device, non_blocking)
         if array.dtype != dtype:
             source, array = array, devices.empty(array.shape, dtype, device)
             elementwise.cast(source, array)
@@ -1064,7 +1067,7 @@ class To(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return to(grad, *ctx.back), None, None
+        return to(grad, *ctx.back), None, None, None
 
 
 # --------------------------------------------------------------------------------------------------- in-place forms

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from numbanet.devices import cuda, is_cuda_array
+from numbanet.devices import cuda, is_cuda_array, settle
 from numbanet.kernels import launch
 from numbanet.kernels.index import (
     exp_,
@@ -691,6 +691,7 @@ class _Cast(Kernel):
     """The one kernel whose two arrays differ in dtype."""
 
     def __call__(self, a: Any, out: Any) -> None:
+        settle(a)
         (_cast_cuda if is_cuda_array(out) else _cast_cpu)(a, out)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numba.core import compiler, serialize
 from numba.core.caching import _Cache
 
-from numbanet.devices import is_cuda_array
+from numbanet.devices import arriving, is_cuda_array, settle
 
 # Sums may be reordered and contracted to FMA, but NaN and infinity keep their meaning: a loss that went NaN must be
 # seen, and max pooling must pass NaN on.
@@ -88,6 +88,8 @@ class Kernel:
         twin = self.cuda if on_cuda else self.cpu
         if twin is None:
             raise NotImplementedError(f"{self.name}: this kernel has no {'cuda' if on_cuda else 'cpu'} twin yet")
+        if arriving and on_cuda:
+            settle(*args)
         twin(*args)
 
     def __repr__(self) -> str:

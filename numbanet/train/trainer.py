@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from numbanet import optim
@@ -65,10 +65,34 @@ class _NotFinite(Exception):
 
 
 def _on(batch: Any, device: Any) -> Any:
-    """A batch (a tensor, or nested lists of them) on ``device``."""
+    """A batch (a tensor, or nested lists of them) on ``device``; to CUDA it is copied in the background."""
     if isinstance(batch, list | tuple):
         return [_on(item, device) for item in batch]
+    if device.type == "cuda" and not batch.is_cuda:
+        return batch.pin_memory().to(device, non_blocking=True)
     return batch.to(device)
+
+
+def _ahead(loader: Iterable[Any], device: Any) -> Iterator[Any]:
+    """A loader's batches on ``device``. On CUDA each is on its way there before the one before it is handed out.
+
+    An error of the loader comes after the batches before it, as without this.
+    """
+    if device.type != "cuda":
+        for batch in loader:
+            yield _on(batch, device)
+        return
+    batches, waiting, error = iter(loader), None, None
+    while error is None:
+        try:
+            coming = _on(next(batches), device)
+        except Exception as found:
+            coming, error = None, found
+        if waiting is not None:
+            yield waiting
+        waiting = coming
+    if not isinstance(error, StopIteration):
+        raise error
 
 
 def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = None) -> dict[str, float]:
@@ -91,8 +115,7 @@ def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = No
     sums = _Sums()
     try:
         with no_grad():
-            for inputs, target in loader:
-                inputs, target = _on(inputs, device), _on(target, device)
+            for inputs, target in _ahead(loader, device):
                 output = net(inputs)
                 sums.add(loss(output, target), output, target)
     finally:
@@ -204,8 +227,8 @@ class Trainer:
         self.net.train()
         start = time.perf_counter()
         try:
-            for step, (inputs, target) in enumerate(train_loader, 1):
-                self._one_step(_on(inputs, self.device), _on(target, self.device))
+            for step, (inputs, target) in enumerate(_ahead(train_loader, self.device), 1):
+                self._one_step(inputs, target)
                 self._call("on_batch_end", step, len(target))
             loss, train_acc = self._sums.means()
         except _NotFinite as seen:

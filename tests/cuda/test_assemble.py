@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from numbanet.kernels.assemble import Assembled, assemble_all
+from numbanet import kernels
+from numbanet.kernels.assemble import USES_FLOAT64, Assembled, assemble_all, assemble_for, capability, problems, table
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("nvidia") is None or sys.platform != "linux",
     reason="the CUDA toolkit's wheels are not installed: pip install 'numbanet[cuda]'",
 )
-
-# CUDA's own sin and cos reduce huge arguments (above 100,000) with three float64 multiplications and a table.
-USES_FLOAT64 = {"sin.flat_cuda", "cos.flat_cuda"}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,42 @@ def test_blocks_fit_a_multiprocessor(assembled):
     assert not [kernel for kernel in assembled if kernel.registers > 255 or kernel.shared > 48 << 10]
 
 
+def test_the_same_in_one_list(assembled):
+    assert problems(assembled) == []
+    good = next(kernel for kernel in assembled if kernel.name not in USES_FLOAT64 and "float32" in kernel.signature)
+    wrong = [replace(good, spills=8), replace(good, stack=16), replace(good, f64=3), replace(good, shared=64 << 10)]
+    found = problems([good, *wrong])
+    assert [line.rpartition(": ")[2] for line in found] == [
+        "8 bytes of spilled registers",
+        "16 bytes of arrays in local memory",
+        "3 instructions on float64",
+        f"{good.registers} registers and 65536 bytes of shared memory are too much for a block",
+    ]
+    assert len(table(assembled).splitlines()) == len(assembled) + 1
+
+
+def by_device() -> list[str]:
+    """Modules whose code is not the same for every device: those with instructions of their own; and one that has none."""
+    files = Path(kernels.__file__).parent.glob("*.py")
+    own = [file.stem for file in files if file.stem != "assemble" and "InlineAsm" in file.read_text(encoding="utf-8")]
+    return sorted({*own, "copies"})
+
+
+def test_an_older_device_too():
+    """``numbanet doctor --cuda-assemble 8.0`` takes them all; here those that may differ."""
+    found = assemble_for([(8, 0)], by_device())
+    assert list(found) == [(8, 0)]
+    assert "copies" in {kernel.module for kernel in found[8, 0]}
+    assert problems(found[8, 0]) == []
+
+
+def test_compute_capabilities():
+    assert [capability(text) for text in ("9.0", "8.6", "10.0", "7")] == [(9, 0), (8, 6), (10, 0), (7, 0)]
+    for text in ("", "9.0a", "sm_90", "9.10"):
+        with pytest.raises(ValueError, match="compute capability such as"):
+            capability(text)
+
+
 def test_a_kernel_that_does_not_compile_is_named(monkeypatch, tmp_path):
     code = "raise SystemExit('numbanet.kernels.example.wrong void(): no such type')"
     broken = tmp_path / "python"
@@ -55,3 +91,5 @@ def test_a_kernel_that_does_not_compile_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("numbanet.kernels.assemble.devices_can_compile", lambda: False, raising=True)
     with pytest.raises(RuntimeError, match=r"example\.wrong void\(\)"):
         assemble_all((9, 0))
+    with pytest.raises(RuntimeError, match=r"compute capability 8\.0: numbanet.*example\.wrong void\(\)"):
+        assemble_for([(9, 0), (8, 0)][1:])

@@ -155,3 +155,21 @@ def test_evaluation_mode():
     there = copy.deepcopy(net).to("cuda")
     with numbanet.no_grad():
         close(host(there(numbanet.tensor(x).to("cuda"))), net(numbanet.tensor(x)).numpy())
+
+
+def test_the_trainer_equals_the_cpus():
+    """An epoch with evaluation: batches are copied in the background, results are fetched some steps at a time."""
+    from numbanet.data import DataLoader, TensorDataset
+    from numbanet.train import Trainer
+
+    images, labels = numbanet.tensor(random(6, 5, 1, 2, 2)), numbanet.tensor([0, 2, 1, 1, 0])
+    loader = DataLoader(TensorDataset(images, labels), 2)
+    start = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    rows = []
+    for device in ("cpu", "cuda"):
+        net = copy.deepcopy(start)
+        trainer = Trainer(net, lr=0.5, device=device, progress=False)
+        rows.append(trainer.fit(loader, loader, epochs=1)[-1])
+        assert net[1].weight.device.type == device
+    for name in ("loss", "train_acc", "test_loss", "test_acc"):
+        np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=1e-5)

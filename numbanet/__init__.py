@@ -18,6 +18,8 @@ from numbanet.autograd import (
 )
 from numbanet.devices import Device as device
 from numbanet.dtypes import (
+    bfloat16,
+    finfo,
     float16,
     float32,
     float64,

@@ -179,7 +179,9 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise NotImplementedError(f"median: not defined for bool tensors, got shape {tuple(input.shape)}")
     if dim is None:
         if not input._array.size:
-            return wrap(devices.full((), np.nan if input.dtype.kind == "f" else np.iinfo(input.dtype).min, input.dtype))
+            return wrap(
+                devices.full((), np.nan if input.is_floating_point() else np.iinfo(input.dtype).min, input.dtype)
+            )
         return median(ravel(input), 0).values
     dim = normalize_dim("median", dim, input.ndim)
     n = input._array.shape[dim] if input.ndim else 1
@@ -190,7 +192,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         return Sorted(clone(input), indices)
     ordered = values._array
     place = np.full([1 if d == dim else s for d, s in enumerate(ordered.shape)], (n - 1) // 2, np.int64)
-    if input.dtype.kind == "f":
+    if input.is_floating_point():
         missing = np.isnan(ordered).sum(axis=dim, keepdims=True)
         place = np.where(missing > 0, n - missing, place)  # the first NaN
     return _at(input, gather(indices, dim, wrap(np.ascontiguousarray(place))), dim, keepdim)

@@ -41,7 +41,7 @@ def _check_boxes(name: str, any_rank: bool = False, **boxes: Tensor) -> None:
 
 def _wide(boxes: Tensor) -> Tensor:
     """In a dtype whose products do not overflow and whose differences may be negative."""
-    if boxes.dtype.kind == "f":
+    if boxes.is_floating_point():
         return boxes.to(dtype=dtypes.float32) if boxes.dtype == dtypes.float16 else boxes
     return boxes.to(dtype=dtypes.int64)
 

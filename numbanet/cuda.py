@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from numbanet import devices as _device
 from numbanet.devices import cuda_is_available as is_available
 from numbanet.devices import synchronize, unavailable_reason
 
 __all__ = ["device_count", "is_available", "synchronize", "unavailable_reason"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":  # torch.cuda.amp's names, fetched when asked for
+        return import_module("numbanet.amp")
+    raise AttributeError(f"module 'numbanet.cuda' has no attribute {name!r}")
 
 
 def device_count() -> int:

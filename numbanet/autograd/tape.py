@@ -24,6 +24,7 @@ from numbanet.devices import device_of, full
 class _Mode(threading.local):
     enabled = True
     saver: Callable[[tuple[Any, ...]], Any] | None = None  # see saved_by
+    autocast: Any = None  # what numbanet.autocast does in this thread
 
 
 _mode = _Mode()
@@ -109,6 +110,24 @@ class saved_by:
 
     def __exit__(self, *exc: object) -> None:
         _mode.saver = self._before
+
+
+class autocast_as:
+    """A context with the autocast of another time, as ``current_autocast`` gave it."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        self._before, _mode.autocast = _mode.autocast, self._state
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.autocast = self._before
+
+
+def current_autocast() -> Any:
+    """What autocast does in this thread; None where it is off."""
+    return _mode.autocast
 
 
 def current_saver() -> Callable[[tuple[Any, ...]], Any] | None:
@@ -560,8 +579,8 @@ def run_backward(
         active = _leading_to({node for node, _ in targets}, counts)
     ready = [node for node in waiting if counts[node] == 0]  # what a root leads to has a count
 
-    before = _mode.enabled
-    _mode.enabled = create_graph
+    before, autocast = _mode.enabled, _mode.autocast
+    _mode.enabled, _mode.autocast = create_graph, None
     try:
         while ready:
             node = ready.pop()
@@ -591,7 +610,7 @@ def run_backward(
                     if count == 0:
                         ready.append(following)
     finally:
-        _mode.enabled = before
+        _mode.enabled, _mode.autocast = before, autocast
     if inputs is not None and accumulate:
         for position, tensor in enumerate(inputs):
             if tensor._node is not None and captured[position] is not None:

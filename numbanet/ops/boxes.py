@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from numbanet import devices, dtypes
-from numbanet.functional.arithmetic import clamp, clamp_min, maximum, minimum
-from numbanet.functional.shape import stack
+from numbanet.functional import clamp, clamp_min, maximum, minimum, stack
 from numbanet.tensor import Tensor, wrap
 
 __all__ = [

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from numbanet import dtypes as _dtypes
 from numbanet import threads
+from numbanet.autocast import (
+    autocast,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_enabled,
+)
 from numbanet.autograd import (
     enable_grad,
     inference_mode,
@@ -18,6 +24,8 @@ from numbanet.autograd import (
 )
 from numbanet.devices import Device as device
 from numbanet.dtypes import (
+    bfloat16,
+    finfo,
     float16,
     float32,
     float64,
@@ -76,6 +84,7 @@ dtype = _dtypes.dtype
 # Subpackages are imported at first use, and the functions on tensors found in ``functional``: `import numbanet` costs
 # little more than `import numba`.
 _SUBPACKAGES = (
+    "amp",
     "autograd",
     "cuda",
     "data",
@@ -354,6 +363,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from numbanet import (
+        amp,
         autograd,
         cuda,
         data,

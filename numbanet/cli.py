@@ -131,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         "--momentum", type=_non_negative, metavar="M", help="momentum of sgd (default: 0, or 0.9, see below)"
     )
     sub.add_argument("--weight-decay", type=_non_negative, metavar="W", help="weight decay (default: 0)")
+    sub.add_argument(
+        "--amp", choices=("bf16", "fp16"), help="compute in half precision where that is safe, with float32 weights"
+    )
     sub.add_argument("--seed", type=_natural, metavar="N", help="seed of weights and order (default: 0)")
     sub.add_argument("--size", "--resize", type=_positive_int, metavar="N", help="resize the images to N x N pixels")
     sub.add_argument(
@@ -322,7 +325,7 @@ def _make(info: Any, classes: int, channels: int, options: dict[str, Any], weigh
 
 _SETTINGS = (
     "dataset", "sample", "limit", "size", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "seed",
-    "options",
+    "options", "amp",
 )  # fmt: skip
 
 
@@ -370,7 +373,7 @@ def _train(args: argparse.Namespace) -> None:
         train.CSVLogger(folder / "history.csv"),
         train.Checkpoint(folder, extra=extra),
     ]
-    trainer = train.Trainer(net, optimizer, device=device, callbacks=callbacks, progress=False)
+    trainer = train.Trainer(net, optimizer, device=device, callbacks=callbacks, progress=False, amp=args.amp)
     if args.resume:
         trainer.resume(last)
         if trainer.epoch >= args.epochs:
@@ -378,7 +381,7 @@ def _train(args: argparse.Namespace) -> None:
     print(
         f"{args.model} on {len(train_set.images):,} images of {'x'.join(map(str, train_set.shape))} "
         f"({'sample of ' if train_set.is_sample else ''}{args.dataset or 'fashion-mnist'}), "
-        f"{args.optimizer} lr {args.lr:g}, batches of {args.batch_size}, {device}"
+        f"{args.optimizer} lr {args.lr:g}, batches of {args.batch_size}, {device}{f', {args.amp}' if args.amp else ''}"
     )
     train_loader = DataLoader(train_set.images, args.batch_size, shuffle=True, num_workers=train_set.workers)
     test_loader = DataLoader(test_set.images, args.batch_size, num_workers=test_set.workers)

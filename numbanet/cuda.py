@@ -7,6 +7,7 @@ background against them; there is no ``stream(...)`` context, for no kernel woul
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from numbanet import devices as _device
@@ -48,6 +49,12 @@ manual_seed_all = manual_seed
 
 
 # ------------------------------------------------------------------------------------------------------- devices
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":  # torch.cuda.amp's names, fetched when asked for
+        return import_module("numbanet.amp")
+    raise AttributeError(f"module 'numbanet.cuda' has no attribute {name!r}")
 
 
 def device_count() -> int:

@@ -316,7 +316,8 @@ def _pooled_empty(shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.nd
     except (KeyError, IndexError):
         raw = np.empty(size + _ALIGNMENT, np.uint8)
         memory = raw, -(-raw.ctypes.data // _ALIGNMENT) * _ALIGNMENT, size
-    return np.asarray(_Block(memory, shape, dtype))
+    found = np.asarray(_Block(memory, shape, dtype))
+    return found if found.dtype is dtype else found.view(dtype)  # bfloat16 has no name of its own there
 
 
 def cuda_memory() -> CudaMemory:
@@ -574,3 +575,10 @@ def view(array: Array, look: Callable[[np.ndarray], np.ndarray]) -> Array:
     if seen.size == 0:
         return cuda.device_array(seen.shape, array.dtype)
     return type(array)(seen.shape, seen.strides, array.dtype, gpu_data=array.gpu_data.view(start))
+
+
+def reinterpret(array: Array, dtype: np.dtype) -> Array:
+    """The same memory as elements of another dtype of the same size, on either device; the array is C-contiguous."""
+    if type(array) is not np.ndarray and SIMULATOR:
+        return type(array)(array._ary.view(dtype))
+    return array.view(dtype)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 dtype = np.dtype
 float16 = half = np.dtype(np.float16)
+bfloat16 = np.dtype(ml_dtypes.bfloat16)  # NumPy's kind of it is "V", as of no other dtype that tensors hold
 float32 = float = np.dtype(np.float32)
 float64 = double = np.dtype(np.float64)
 uint8 = np.dtype(np.uint8)
@@ -19,7 +21,34 @@ int64 = long = np.dtype(np.int64)
 bool = np.dtype(np.bool_)
 
 _default = float32
-_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2}
+
+
+def is_floating(dtype: np.dtype) -> builtins.bool:
+    """Whether a tensor's dtype is float16, bfloat16, float32 or float64."""
+    return dtype.kind in "fV"
+
+
+def is_half(dtype: np.dtype) -> builtins.bool:
+    """Whether a dtype is float16 or bfloat16, in which values are kept but nothing is computed."""
+    return dtype.itemsize == 2 and dtype.kind in "fV"
+
+
+def widened(dtype: np.dtype) -> np.dtype:
+    """The dtype in which values of a dtype are computed, and statistics of them kept: float32 for the half types."""
+    return float32 if is_half(dtype) else dtype
+
+
+def finfo(dtype: Any = None) -> Any:
+    """A floating dtype's limits (``eps``, ``max``, ``min``, ``tiny``, ``smallest_normal``, ``bits``), as ``torch.finfo``.
+
+    Raises:
+        TypeError: for a dtype that is not floating.
+    """
+    found = _default if dtype is None else as_dtype(dtype)
+    if not is_floating(found):
+        raise TypeError(f"finfo: expected a floating dtype, got {found}; use iinfo for integers")
+    return ml_dtypes.finfo(found)
 
 
 def get_default_dtype() -> np.dtype:
@@ -44,25 +73,32 @@ def as_dtype(dtype: Any) -> np.dtype:
         found = np.dtype(dtype)
     except TypeError as error:
         raise TypeError(f"not a dtype: {dtype!r}") from error
+    if found == bfloat16:
+        return found
     if (
-        found.kind not in _CATEGORY
+        found.kind not in "buif"
         or found.itemsize > 8
         or not found.isnative
         or found in (np.uint16, np.uint32, np.uint64)
     ):
         raise TypeError(
-            f"dtype {found} is not supported; expected one of float16, float32, float64, uint8, int8, int16, int32, int64, bool"
+            f"dtype {found} is not supported; expected one of float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool"
         )
     return found
 
 
 def promote_types(a: np.dtype, b: np.dtype) -> np.dtype:
-    """The dtype that holds both: across categories the higher one's (int64 and float32 give float32), as PyTorch."""
+    """The dtype that holds both: across categories the higher one's (int64 and float32 give float32), as PyTorch.
+
+    float16 and bfloat16 give float32.
+    """
     if a == b:
         return a
     rank_a, rank_b = _CATEGORY[a.kind], _CATEGORY[b.kind]
     if rank_a != rank_b:
         return a if rank_a > rank_b else b
+    if a.itemsize == b.itemsize == 2 and rank_a == 2:
+        return float32
     return np.promote_types(a, b)
 
 
@@ -92,6 +128,6 @@ def result_type(*operands: tuple[np.dtype, Any]) -> np.dtype:
         if result is None:
             result = here
         elif _CATEGORY[here.kind] > _CATEGORY[result.kind]:
-            result = here if rank == 1 or here.kind != "f" else _default
+            result = here if rank == 1 or not is_floating(here) else _default
     assert result is not None
     return result

@@ -122,12 +122,22 @@ def check_floating(name: str, **tensors: Any) -> None:
             raise RuntimeError(
                 f"{name}: {found[1]} is {found[0]} but {argument} is {dtype}; convert one of them with .to()"
             )
-        if dtype.kind != "f":
+        if dtype.kind not in "fV":  # floating, see dtypes.is_floating
             raise RuntimeError(
                 f"{name}: expected {argument} of a floating dtype, got {dtype}; convert it with .float()"
             )
-        if dtype.itemsize == 2 and not tensor.is_cuda:
-            raise NotImplementedError(f"{name}: float16 is not supported on the cpu; convert {argument} with .float()")
+
+
+def check_floating_mixed(name: str, *, input: Any, **tensors: Any) -> None:
+    """``check_floating``, but beside an input of half precision any of the others may be float32."""
+    dtype = getattr(getattr(input, "_array", None), "dtype", None)
+    if dtype is not None and dtype.itemsize == 2 and dtype.kind in "fV":
+        tensors = {
+            argument: tensor
+            for argument, tensor in tensors.items()
+            if getattr(getattr(tensor, "_array", None), "dtype", None) != "float32"
+        }
+    check_floating(name, input=input, **tensors)
 
 
 def hashable(value: Any) -> Any:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from numbanet import shapes
-from numbanet.functional.conv import conv2d
-from numbanet.functional.pad import pad
-from numbanet.functional.shape import cat, flip
+from numbanet.functional import cat, conv2d, flip, pad
 from numbanet.tensor import Tensor
 
 __all__ = ["convolve2d", "correlate2d"]

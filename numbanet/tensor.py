@@ -122,7 +122,7 @@ class Tensor(Variable):
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is a floating one."""
-        return self._array.dtype.kind == "f"
+        return self._array.dtype.kind in "fV"  # floating, see dtypes.is_floating
 
     def data_ptr(self) -> int:
         """The address of the first element."""
@@ -178,7 +178,7 @@ class Tensor(Variable):
         Raises:
             RuntimeError: for integer tensors, and when switching it off on a tensor that is not a leaf.
         """
-        if requires_grad and self.dtype.kind != "f":
+        if requires_grad and not self.is_floating_point():
             raise RuntimeError(f"only floating tensors can require gradients, got {self.dtype}")
         if not requires_grad and self.grad_fn is not None:
             raise RuntimeError(
@@ -300,7 +300,7 @@ class Tensor(Variable):
         return int(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind == "f":
+        if self.is_floating_point():
             raise TypeError(f"only integer tensors of one element can be an index, got {self.dtype}")
         return int(self.item())
 
@@ -316,6 +316,8 @@ class Tensor(Variable):
 
     def __repr__(self) -> str:
         values = devices.to_host(self._array)
+        if dtypes.is_half(values.dtype):
+            values = values.astype(np.float32)
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         whole = (
             values.dtype.kind == "f" and bool((finite == np.trunc(finite)).all()) and bool((np.abs(finite) < 1e8).all())
@@ -786,7 +788,7 @@ def _cast(dtype: np.dtype) -> Callable[[Tensor], Tensor]:
 
 
 # Set from here, so that the names float, int and bool keep their meaning inside the class.
-for _name in ("half", "float", "double", "short", "int", "long", "bool"):
+for _name in ("half", "bfloat16", "float", "double", "short", "int", "long", "bool"):
     setattr(Tensor, _name, _cast(getattr(dtypes, _name)))
 
 
@@ -835,7 +837,7 @@ def _from_sequence(data: Any, by_default: bool) -> np.ndarray:
         array = np.array(plain(data), order="C")
     except ValueError as error:
         raise ValueError(f"tensor: expected sequences of equal lengths ({error})") from None
-    if array.dtype.kind not in "bif" and array.size:
+    if array.dtype.kind not in "bif" and array.dtype != dtypes.bfloat16 and array.size:
         if array.dtype.kind == "u":
             raise OverflowError("tensor: an int does not fit int64")
         raise TypeError(f"tensor: cannot make a tensor from {type(data).__name__} data of dtype {array.dtype}")
@@ -982,7 +984,9 @@ def arange(
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
     count = max(0, int(np.ceil((end - start) / step)))
     check_numel("arange", (count,), 8)
-    values = start + step * np.arange(count, dtype=np.float64 if dtypes.as_dtype(dtype).kind == "f" else np.int64)
+    values = start + step * np.arange(
+        count, dtype=np.float64 if dtypes.is_floating(dtypes.as_dtype(dtype)) else np.int64
+    )
     return tensor(values.astype(dtypes.as_dtype(dtype)), device=device, requires_grad=requires_grad)
 
 

@@ -206,7 +206,7 @@ def draw_all(value: Any, library: Any, dtype: Any, seed: int = 0, grad: bool = T
 
     def tensor(array: Array) -> Any:
         drawn = array.draw(rng, dtype)
-        made = library.from_numpy(drawn if library is numbanet else np.array(drawn, order="C"))  # no negative strides
+        made = of_array(library, drawn if library is numbanet else np.array(drawn, order="C"))  # no negative strides
         if grad and array.grad and array.kind == "float":
             made = made.detach().requires_grad_()
         return made
@@ -334,14 +334,14 @@ def run_example(forward: Callable[[Any], Any], library: Any, tensors: Any, twice
     results = forward(tensors)
     outputs = tensors_in(results) or (list(results) if isinstance(results, tuple) else [results])
     shown = [_plain(o) for o in outputs]
-    floating = [o for o in outputs if hasattr(o, "requires_grad") and _dtype(o).kind == "f"]
+    floating = [o for o in outputs if hasattr(o, "requires_grad") and _dtype(o).kind in "fV"]
     linked = [o for o in floating if o.requires_grad]
     run = Run(shown, len(leaves), len(floating), [])
     if not linked or not leaves:
         return run
 
     def random_like(t: Any) -> Any:
-        return library.from_numpy(np.asarray(rng.standard_normal(tuple(t.shape)), _dtype(t)))
+        return of_array(library, np.asarray(rng.standard_normal(tuple(t.shape)), _dtype(t)))
 
     seeds = [random_like(o) for o in linked]
     grad = library.autograd.grad
@@ -361,7 +361,19 @@ def run_example(forward: Callable[[Any], Any], library: Any, tensors: Any, twice
 
 
 def _plain(value: Any) -> Any:
-    return np.array(value.detach().numpy()) if hasattr(value, "detach") else value
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach()
+    if _dtype(value) == numbanet.bfloat16:  # which PyTorch gives to no NumPy array
+        return np.array(value.float().numpy()).astype(numbanet.bfloat16)
+    return np.array(value.numpy())
+
+
+def of_array(library: Any, array: np.ndarray) -> Any:
+    """A tensor of the library over an array's values."""
+    if array.dtype == numbanet.bfloat16 and library is not numbanet:
+        return library.from_numpy(array.astype(np.float32)).bfloat16()
+    return library.from_numpy(array)
 
 
 def _dtype(value: Any) -> np.dtype:
@@ -381,10 +393,10 @@ def make_layer(name: str, args: Any, kwargs: Any, library: Any = numbanet, dtype
     numbanet.manual_seed(0)
     given = draw_all((args, kwargs), library, dtype, grad=False)
     made = getattr(library.nn, name)(*given[0], **given[1])
-    made = made.double() if dtype == np.float64 else made
+    made = made.double() if dtype == np.float64 else made.bfloat16() if dtype == numbanet.bfloat16 else made
     if library is not numbanet and made.state_dict():
         ours = make_layer(name, args, kwargs, numbanet, dtype).state_dict()
-        made.load_state_dict({key: library.from_numpy(np.array(value.numpy())) for key, value in ours.items()})
+        made.load_state_dict({key: of_array(library, np.array(value.numpy())) for key, value in ours.items()})
     return made
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "numbanet"
 # Every room with the rooms that it may import. Nothing else is allowed, and no two rooms reach one another.
 FOUNDATION = {"devices", "dtypes", "shapes", "threads"}
 TENSOR = {"tensor", "autograd", "random"} | FOUNDATION
-FUNCTIONAL = {"functional", "kernels"} | TENSOR
+FUNCTIONAL = {"functional", "kernels", "autocast"} | TENSOR
 LAYERS = (FUNCTIONAL - {"kernels"}) | {"nn"}
 MAY_IMPORT = {
     "cuda_memory": set(),
@@ -22,11 +22,13 @@ MAY_IMPORT = {
     "dtypes": set(),
     "shapes": set(),
     "threads": set(),
-    "kernels": {"devices"},
+    "kernels": {"devices", "dtypes"},
     "autograd": {"devices"},
     "random": FOUNDATION,
     "tensor": {"autograd", "random"} | FOUNDATION,
-    "functional": {"kernels"} | TENSOR,
+    "autocast": TENSOR,
+    "functional": {"kernels", "autocast"} | TENSOR,
+    "amp": {"functional", "autocast"} | TENSOR,
     "nn": (FUNCTIONAL - {"kernels"}),
     "linalg": (FUNCTIONAL - {"kernels"}),
     "signal": (FUNCTIONAL - {"kernels"}),
@@ -36,14 +38,14 @@ MAY_IMPORT = {
     "io": TENSOR,
     "inspect": LAYERS | {"kernels"},  # which way a convolution goes is the kernels' own decision
     "models": LAYERS | {"io", "ops", "utils"},  # utils: checkpoints
-    "train": LAYERS | {"optim", "data", "io", "inspect", "ops"},
+    "train": LAYERS | {"optim", "data", "io", "inspect", "ops", "amp"},
     "doctor": {"cuda", "data", "devices", "kernels", "random", "threads", "__init__"},
     "cli": LAYERS | {"optim", "data", "io", "inspect", "models", "train", "kernels", "doctor", "__init__"},
     # Names only: they import what they offer again.
-    "cuda": {"cuda_memory", "devices", "random"},
+    "cuda": {"amp", "cuda_memory", "devices", "random"},
     "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves
     "__main__": {"cli"},
-    "__init__": {"autograd", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
+    "__init__": {"autocast", "autograd", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
 }
 
 # Imports inside functions that go up: (file, room), each for a reason.

@@ -24,6 +24,7 @@ from numbanet.devices import device_of, full
 class _Mode(threading.local):
     enabled = True
     saver: Callable[[tuple[Any, ...]], Any] | None = None  # see saved_by
+    autocast: Any = None  # what numbanet.autocast does in this thread
 
 
 _mode = _Mode()
@@ -109,6 +110,24 @@ class saved_by:
 
     def __exit__(self, *exc: object) -> None:
         _mode.saver = self._before
+
+
+class autocast_as:
+    """A context with the autocast of another time, as ``current_autocast`` gave it."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        self._before, _mode.autocast = _mode.autocast, self._state
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.autocast = self._before
+
+
+def current_autocast() -> Any:
+    """What autocast does in this thread; None where it is off."""
+    return _mode.autocast
 
 
 def current_saver() -> Callable[[tuple[Any, ...]], Any] | None:
@@ -291,7 +310,7 @@ class Node:
             return None
         array = output._array
         dtype = array.dtype
-        if dtype.kind == "f" and not (
+        if dtype.kind in "fV" and not (  # floating, see dtypes.is_floating
             self._not_differentiable and any([output is t for t in self._not_differentiable])
         ):
             output._node, output._output, output._requires_grad = self, index, True
@@ -560,8 +579,8 @@ def run_backward(
         active = _leading_to({node for node, _ in targets}, counts)
     ready = [node for node in waiting if counts[node] == 0]  # what a root leads to has a count
 
-    before = _mode.enabled
-    _mode.enabled = create_graph
+    before, autocast = _mode.enabled, _mode.autocast
+    _mode.enabled, _mode.autocast = create_graph, None
     try:
         while ready:
             node = ready.pop()
@@ -591,7 +610,7 @@ def run_backward(
                     if count == 0:
                         ready.append(following)
     finally:
-        _mode.enabled = before
+        _mode.enabled, _mode.autocast = before, autocast
     if inputs is not None and accumulate:
         for position, tensor in enumerate(inputs):
             if tensor._node is not None and captured[position] is not None:
@@ -633,24 +652,27 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
         owned = result._base is None and result._changes is None and not any([result is g for g in grads])
         if owned and len(results) > 1:
             owned = not any([result is r for i, r in enumerate(results) if i != position])
-        _check_gradient(node, following, index, result)
-        _add_waiting(waiting, following, index, result, owned)
+        taken = _fitting_gradient(node, following, index, result)
+        _add_waiting(waiting, following, index, taken, owned or taken is not result)
     if not retain_graph:
         node._release()
 
 
-def _check_gradient(node: Node, following: Node, index: int, gradient: Any) -> None:
+def _fitting_gradient(node: Node, following: Node, index: int, gradient: Any) -> Any:
+    """The gradient in the dtype of what it is the gradient of; refuses one of another shape."""
     if following._shapes:
-        shape = following._shapes[index][0]
+        shape, dtype, _ = following._shapes[index]
     elif isinstance(following, AccumulateGrad):
-        shape = following.variable._array.shape
+        shape, dtype = following.variable._array.shape, following.variable._array.dtype
     else:
-        return
+        return gradient
     given = gradient._array.shape
     if given != shape and tuple(given) != tuple(shape):
         raise RuntimeError(
             f"{node.name()}: backward returned a gradient of shape {tuple(given)} for an input of shape {tuple(shape)}"
         )
+    found = gradient._array.dtype
+    return gradient if found is dtype or found == dtype else gradient.to(dtype=dtype)
 
 
 def _add_waiting(waiting: dict[Any, Any], node: Any, index: int, gradient: Any, owned: bool) -> None:
@@ -845,7 +867,7 @@ def gradcheck(
 
     def value() -> float:
         again = func(*args)
-        again = [o for o in (again if isinstance(again, tuple) else (again,)) if o.dtype.kind == "f"]
+        again = [o for o in (again if isinstance(again, tuple) else (again,)) if o.is_floating_point()]
         return sum(float((o.detach().cpu().numpy() * c).sum()) for o, c in zip(again, cotangents, strict=True))
 
     for i, gradient in zip(checked, found, strict=True):

@@ -1,9 +1,10 @@
 """Every public function on tensors, one file per family; ``numbanet.nn.functional`` (PyTorch's ``F``) is this module.
 
 Each file has the public function (documentation, checks) and right under it its autograd Function, forward then
-backward.
+backward. Operators that autocast knows are offered here under its watch, which is why code above takes them from here.
 """
 
+from numbanet.autocast import wrap_public as _wrap_public
 from numbanet.functional.activation import *
 from numbanet.functional.arithmetic import *
 from numbanet.functional.class_loss import *
@@ -26,3 +27,5 @@ from numbanet.functional.pooling import *
 from numbanet.functional.reduction import *
 from numbanet.functional.shape import *
 from numbanet.functional.sorting import *
+
+_wrap_public(globals())

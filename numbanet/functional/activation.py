@@ -120,7 +120,7 @@ def _apply(name: str, function: type[_Pointwise], input: Tensor, inplace: bool, 
 
 def _check(name: str, input: Any) -> None:
     """Refuse what is not a tensor of a floating dtype; PyTorch's class of error for integers."""
-    if isinstance(input, Tensor) and input.dtype.kind != "f":
+    if isinstance(input, Tensor) and not input.is_floating_point():
         raise NotImplementedError(
             f"{name}: expected input of a floating dtype, got {input.dtype}; convert it with .float()"
         )
@@ -138,7 +138,7 @@ def _number(name: str, argument: str, value: Any) -> float:
 
 def _floating(name: str, input: Any) -> Any:
     """Integers become the default floating dtype."""
-    if isinstance(input, Tensor) and input.dtype.kind != "f":
+    if isinstance(input, Tensor) and not input.is_floating_point():
         return input.to(dtype=dtypes.get_default_dtype())
     shapes.check_floating(name, input=input)
     return input
@@ -146,7 +146,7 @@ def _floating(name: str, input: Any) -> Any:
 
 def _whole(name: str, input: Any) -> bool:
     """Whether input is of an integer dtype, for the functions that are defined on these, too; bools are refused."""
-    if isinstance(input, Tensor) and input.dtype.kind != "f":
+    if isinstance(input, Tensor) and not input.is_floating_point():
         if input.dtype == dtypes.bool:
             raise RuntimeError(f"{name}: bool tensors have no {name}; convert input with .float()")
         return True
@@ -772,7 +772,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """
     _check("softshrink", input)
     lambd = _number("softshrink", "lambd", lambd)
-    if not 0 <= lambd <= np.finfo(input.dtype).max:
+    if not 0 <= lambd <= dtypes.finfo(input.dtype).max:
         raise RuntimeError(f"softshrink: lambd must be at least 0 and finite in {input.dtype}, got lambd={lambd}")
     return SoftshrinkFunction.apply(input, None, lambd)
 
@@ -844,7 +844,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 def _softmax_arguments(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
     if dtype is not None and isinstance(input, Tensor):
         input = input.to(dtype=dtype)
-    if isinstance(input, Tensor) and input.dtype.kind != "f":
+    if isinstance(input, Tensor) and not input.is_floating_point():
         raise NotImplementedError(
             f"{name}: expected input of a floating dtype, got {input.dtype}; convert it or pass dtype="
         )

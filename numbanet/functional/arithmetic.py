@@ -155,7 +155,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input + alpha * other``."""
     if alpha != 1:
         a, b = operands("add", input, other)
-        if a._array.shape == b._array.shape and a.dtype.kind == "f" and not isinstance(alpha, Tensor):
+        if a._array.shape == b._array.shape and a.is_floating_point() and not isinstance(alpha, Tensor):
             return AddScaled.apply(a, b, float(alpha))
         other = mul(other, alpha)
     a, b = operands("add", input, other)
@@ -254,7 +254,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode not in (None, "trunc"):
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
     a, b = operands("div", input, other)
-    whole = a.dtype.kind != "f"
+    whole = not a.is_floating_point()
     result_dtype = a.dtype
     if whole:
         a, b = a.to(dtype=dtypes.get_default_dtype()), b.to(dtype=dtypes.get_default_dtype())
@@ -287,7 +287,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         RuntimeError: for integers to negative integer powers.
     """
     a, b = operands("pow", input, exponent)
-    if a.dtype.kind != "f":
+    if not a.is_floating_point():
         if isinstance(exponent, int | np.integer) and exponent < 0:
             raise RuntimeError(f"pow: integers to negative integer powers are not defined, got exponent {exponent}")
     elif not isinstance(exponent, Tensor):
@@ -378,7 +378,7 @@ class Fmod(Function):
 
 
 def _refuse_zero(name: str, divisor: Tensor) -> None:
-    if divisor.dtype.kind == "f":
+    if divisor.is_floating_point():
         return
     array = divisor._array
     if not (finding.all_hold(array) if divisor.is_cuda and array.size > 1 else devices.to_host(array).all()):
@@ -580,7 +580,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         RuntimeError: for tensors of different dtypes, or not floating ones.
     """
     given = [t for t in (input, end, weight) if isinstance(t, Tensor)]
-    if any(t.dtype != input.dtype for t in given) or input.dtype.kind != "f":
+    if any(t.dtype != input.dtype for t in given) or not input.is_floating_point():
         raise RuntimeError(
             f"lerp: expected floating tensors of one dtype, got {', '.join(str(t.dtype) for t in given)}"
         )
@@ -643,7 +643,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     Raises:
         RuntimeError: where both divided tensors are integers.
     """
-    if tensor1.dtype.kind != "f" and tensor2.dtype.kind != "f":
+    if not tensor1.is_floating_point() and not tensor2.is_floating_point():
         raise RuntimeError(
             f"addcdiv: cannot divide {tensor1.dtype} by {tensor2.dtype}; convert one of them with .float()"
         )
@@ -824,7 +824,7 @@ def _floating(name: str, x: Any) -> Tensor:
     """A tensor on which transcendental functions are defined: ints become the default floating dtype."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
-    return x if x.dtype.kind == "f" else x.to(dtype=dtypes.get_default_dtype())
+    return x if x.is_floating_point() else x.to(dtype=dtypes.get_default_dtype())
 
 
 def neg(input: Tensor) -> Tensor:
@@ -967,7 +967,7 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
         RuntimeError: for integer tensors.
     """
     a, b = operands("hypot", input, other)
-    if a.dtype.kind != "f":
+    if not a.is_floating_point():
         raise RuntimeError(f"hypot: expected floating tensors, got {a.dtype}; convert with .float()")
     return Hypot.apply(a, b)
 
@@ -1054,7 +1054,7 @@ def frac(input: Tensor) -> Tensor:
     Raises:
         RuntimeError: for integer tensors.
     """
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         raise RuntimeError(f"frac: expected a floating tensor, got {input.dtype}")
     return input - trunc(input)
 
@@ -1125,7 +1125,7 @@ def _scales_into(input: Tensor, other: Any, alpha: Any) -> bool:
         and not isinstance(alpha, Tensor)
         and input._array.shape == other._array.shape
         and input.dtype == other.dtype
-        and input.dtype.kind == "f"
+        and input.is_floating_point()
         and input.device == other.device
         and input.is_contiguous()
         and not (is_grad_enabled() and (input.requires_grad or other.requires_grad))
@@ -1152,7 +1152,7 @@ def div_(input: Tensor, other: Any) -> Tensor:
     Raises:
         RuntimeError: for an integer input, which cannot hold the result.
     """
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         raise RuntimeError(f"div_: the result is floating, and cannot be put into a {input.dtype} tensor")
     return inplace.binary("div_", Div, input, other)
 
@@ -1190,7 +1190,7 @@ def log_(input: Tensor) -> Tensor:
 def clamp_(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """``clamp`` in place. Returns input."""
     numbers = not isinstance(min, Tensor) and not isinstance(max, Tensor) and (min is None) + (max is None) < 2
-    if numbers and input.dtype.kind == "f" and min == min and max == max:
+    if numbers and input.is_floating_point() and min == min and max == max:
         bounds = -np.inf if min is None else min, np.inf if max is None else max
         return inplace.unary("clamp_", Clamp, input, numbers=bounds)
     inplace.check("clamp_", input, min, max)

@@ -73,7 +73,7 @@ def cross_entropy(
     check_tensors("cross_entropy", target=target)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if target.dtype.kind == "f":
+    if target.is_floating_point():
         if ignore_index >= 0:
             raise RuntimeError(f"cross_entropy: a floating target has no ignore_index, got {ignore_index}")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
@@ -172,7 +172,7 @@ def _forward_of_classes(ctx: Any, x: Tensor, classes: _Classes, reduction: str, 
     """What ``CrossEntropyFunction`` and ``NLLFunction`` have in common; ``run(losses, sums)`` calls the kernel."""
     shape, dtype = tuple(x._array.shape), x._array.dtype
     losses = devices.empty(tuple(classes.target.shape) if reduction == "none" else (0, 0), dtype, x.device)
-    sums = devices.empty((3,), dtype, x.device)
+    sums = devices.empty((3,), dtypes.widened(dtype), x.device)
     if classes.x.size:
         run(losses, sums)
         if type(sums) is np.ndarray and sums[2]:
@@ -187,7 +187,7 @@ def _forward_of_classes(ctx: Any, x: Tensor, classes: _Classes, reduction: str, 
     if reduction == "none":
         return wrap(losses.reshape((*shape[:1], *shape[2:]) if len(shape) > 1 else ()))
     if x.is_cuda:
-        return wrap(sums)[0] / ctx.mass if reduction == "mean" else wrap(sums)[0]
+        return (wrap(sums)[0] / ctx.mass if reduction == "mean" else wrap(sums)[0]).to(dtype=dtype)
     total = sums[0].item()
     return wrap(np.array(total / ctx.mass if ctx.mass else math.nan, dtype))
 
@@ -219,7 +219,7 @@ class CrossEntropyFunction(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, classes: _Classes, reduction: str, ignore_index: int, smoothing: float) -> Tensor:
-        lse = devices.empty(tuple(classes.target.shape), x._array.dtype, x.device)
+        lse = devices.empty(tuple(classes.target.shape), dtypes.widened(x._array.dtype), x.device)
         ctx.settings = ignore_index, smoothing
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight), wrap(lse))
@@ -396,7 +396,7 @@ def dice_loss(
     shape = tuple(input.shape)
     if len(shape) < 3:
         raise RuntimeError(f"{name}: expected input of shape (N, C, d1, ...), got {shape}")
-    if target.dtype.kind == "f":
+    if target.is_floating_point():
         if tuple(target.shape) != shape:
             raise RuntimeError(f"{name}: a floating target needs input's shape {shape}, got {tuple(target.shape)}")
         shapes.check_floating(name, input=input, target=target)

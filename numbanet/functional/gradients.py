@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 
 from numbanet.autograd import no_grad
+from numbanet.dtypes import is_half, promote_types
 from numbanet.functional.shape import stack
 from numbanet.kernels.update import (
     Step,
@@ -62,10 +64,12 @@ def total_norm(tensors: Sequence[Tensor], norm_type: float) -> Tensor:
     """
     if not tensors:
         return tensor(0.0)
+    dtype = reduce(promote_types, [each.dtype for each in tensors])
+    tensors = [each.float() if is_half(each.dtype) else each for each in tensors]  # squares of float16 would overflow
     fitting, others = _grouped(tensors)
     if norm_type not in _NORMS or any([each.is_cuda for each in others]):
         parts = stack([_norm(each, norm_type) for each in tensors])
-        return parts[0] if len(tensors) == 1 else _norm(parts, norm_type)
+        return (parts[0] if len(tensors) == 1 else _norm(parts, norm_type)).to(dtype=dtype)
     measure = _NORMS[norm_type]
     power = 2 if norm_type == 2 else 1
     values = [measure.run(_table(listed, 1), dtype) for dtype, listed in fitting.items()]
@@ -74,9 +78,6 @@ def total_norm(tensors: Sequence[Tensor], norm_type: float) -> Tensor:
         total = math.nan if any([value != value for value in values]) else max(values, default=0.0)
     else:
         total = sum(values) ** (1 / power)
-    dtype = tensors[0].dtype
-    if len(fitting) > 1 or others:
-        dtype = np.result_type(*[each.dtype for each in tensors])
     return wrap(np.array(total, dtype))
 
 

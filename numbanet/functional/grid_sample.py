@@ -160,7 +160,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     if not isinstance(theta, Tensor):
         raise TypeError(f"affine_grid: argument 'theta' must be a Tensor, not {type(theta).__name__}")
     aligned = _aligned("affine_grid", align_corners)
-    if theta.dtype.kind != "f":
+    if not theta.is_floating_point():
         raise ValueError(f"affine_grid: expected theta of a floating dtype, got {theta.dtype}")
     sizes, found = tuple(size), tuple(theta.shape)
     if len(sizes) not in (4, 5):

@@ -695,8 +695,8 @@ def scatter_reduce(
     if reduce in _UFUNCS:
         if input.is_cuda:
             raise NotImplementedError(f"scatter_reduce: reduce={reduce!r} has no cuda twin yet; use .cpu() first")
-        limits = np.finfo(input.dtype) if input.dtype.kind == "f" else np.iinfo(input.dtype)
-        lowest, highest = (-np.inf, np.inf) if input.dtype.kind == "f" else (limits.min, limits.max)
+        limits = None if input.is_floating_point() else np.iinfo(input.dtype)
+        lowest, highest = (-np.inf, np.inf) if limits is None else (limits.min, limits.max)
         neutral = {"prod": 1, "amax": lowest, "amin": highest}[reduce]
     start = input if include_self else scatter(input, dim, index, neutral)
     if reduce == "sum":
@@ -706,7 +706,7 @@ def scatter_reduce(
         ones = wrap(devices.full(tuple(input.shape), int(include_self), input.dtype, input.device))
         count = scatter_add(ones, dim, index, wrap(devices.full(tuple(src.shape), 1, src.dtype, src.device)))
         count = where(eq(count, 0), 1, count)
-        return total / count if input.dtype.kind == "f" else total // count
+        return total / count if input.is_floating_point() else total // count
     return ScatterReduce.apply(start, src, index, dim, reduce)
 
 

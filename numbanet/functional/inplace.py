@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from numbanet import devices
+from numbanet import devices, dtypes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
 from numbanet.shapes import broadcast_shapes
@@ -52,7 +52,9 @@ def _check_shape(name: str, target: Tensor, shape: tuple[int, ...]) -> None:
 
 def _check_dtype(name: str, target: Tensor, dtype: np.dtype) -> None:
     """Refuse what would lose its kind: floats in integers, and anything but bools in bools."""
-    if (dtype.kind == "f" and target.dtype.kind != "f") or (target.dtype.kind == "b" and dtype.kind != "b"):
+    if (dtypes.is_floating(dtype) and not target.is_floating_point()) or (
+        target.dtype.kind == "b" and dtype.kind != "b"
+    ):
         raise RuntimeError(f"{name}: the result is {dtype}, and cannot be put into a {target.dtype} tensor")
 
 
@@ -60,7 +62,7 @@ def _harmless(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether ``value`` surely leaves shape and dtype as they are: the usual case, told quickly."""
     if isinstance(value, Tensor):
         return value._array.shape == shape and value._array.dtype == dtype
-    return dtype.kind == "f" and type(value) in (int, float)
+    return dtypes.is_floating(dtype) and type(value) in (int, float)
 
 
 def check(name: str, target: Tensor, *others: Any, promotes: bool = True) -> None:
@@ -157,7 +159,7 @@ def unary(
     _check_leaf(name, target)
     if integers and target.dtype.kind == "b":
         raise NotImplementedError(f"{name}: not defined for bool tensors")
-    if target.dtype.kind != "f" and not integers:
+    if not target.is_floating_point() and not integers:
         raise RuntimeError(f"{name}: the result is floating, and cannot be put into a {target.dtype} tensor")
     old = target.clone() if keeps_input and _recording(target, target._base) else target
     if not target.is_contiguous():

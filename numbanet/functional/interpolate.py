@@ -301,7 +301,7 @@ class ResampleFunction(Function):
         rows, columns = [axis.inputs if turned else axis.outputs for axis in axes]
         y = devices.empty((*x._array.shape[:2], rows, columns), x.dtype, x.device)
         if y.size:
-            plan, weights = _tables(axes, turned, x.dtype, x.device)
+            plan, weights = _tables(axes, turned, dtypes.widened(x.dtype), x.device)
             kernels.resample(devices.contiguous(x._array), plan, weights, y)
         return wrap(y)
 

@@ -260,7 +260,7 @@ def _multiply(name: str, a: Tensor, b: Tensor) -> Tensor:
         raise RuntimeError(
             f"{name}: expected tensors of one dtype, got {a.dtype} and {b.dtype}; convert one of them with .to()"
         )
-    if a.dtype.kind != "f":  # by way of float64, which is exact to 2**53
+    if not a.is_floating_point():  # by way of float64, which is exact to 2**53
         wanted = a.dtype if a.dtype != dtypes.bool else dtypes.int64
         return MatmulFunction.apply(a.to(dtypes.float64), b.to(dtypes.float64), False, False).to(wanted)
     shapes.check_floating(name, input=a, other=b)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from numbanet import devices, shapes
+from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
 from numbanet.functional.linear import no_bias
@@ -62,7 +60,7 @@ def batch_norm(
     Reference: S. Ioffe and C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift" (2015), algorithms 1 and 2.
     """
-    shapes.check_floating(
+    shapes.check_floating_mixed(
         "batch_norm", input=input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
     )
     strip = shapes.batch_norm_geometry(
@@ -121,8 +119,8 @@ class BatchNormTrainFunction(Function):
         eps: float,
     ) -> Tensor:
         n, channels, positions = strip
-        dtype, device = x.dtype, x.device
-        y = devices.empty(x._array.shape, dtype, device)
+        dtype, device = dtypes.widened(x.dtype), x.device
+        y = devices.empty(x._array.shape, x.dtype, device)
         mean, inv_std, var = [devices.empty((channels,), dtype, device) for _ in range(3)]
         ctx.strip, ctx.eps = strip, eps
         kernels.batch_norm_train_forward(
@@ -161,12 +159,12 @@ class BatchNormTrainFunction(Function):
 
 def _grads(ctx: Any, x: Tensor) -> tuple[Array, Array, Array]:
     """Arrays for dx, dweight and dbias, of shape (0,) where the latter are not wanted."""
-    dtype, device, channels = x.dtype, x.device, ctx.strip[1]
+    dtype, device, channels = dtypes.widened(x.dtype), x.device, ctx.strip[1]
     dweight, dbias = [
         devices.empty((channels,), dtype, device) if need else no_bias(dtype, device)
         for need in ctx.needs_input_grad[1:3]
     ]
-    return devices.empty(x._array.shape, dtype, device), dweight, dbias
+    return devices.empty(x._array.shape, x.dtype, device), dweight, dbias
 
 
 def _wanted(ctx: Any, *arrays: Array) -> tuple[Tensor | None, ...]:
@@ -282,7 +280,7 @@ def group_norm(
 
     Reference: Y. Wu and K. He, "Group normalization" (2018), equations 1, 2, 6 and 7.
     """
-    shapes.check_floating("group_norm", input=input, weight=weight, bias=bias)
+    shapes.check_floating_mixed("group_norm", input=input, weight=weight, bias=bias)
     x = tuple(input._array.shape)
     if len(x) < 2:
         raise RuntimeError(f"group_norm: expected input of shape (N, C, ...), got {x}")
@@ -328,7 +326,7 @@ def layer_norm(
 
     Reference: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization" (2016), equations 3 and 4.
     """
-    shapes.check_floating("layer_norm", input=input, weight=weight, bias=bias)
+    shapes.check_floating_mixed("layer_norm", input=input, weight=weight, bias=bias)
     strip = _row_strip("layer_norm", tuple(input._array.shape), normalized_shape, weight, bias)
     return GroupNormFunction.apply(input, weight, bias, strip, 1, float(eps), 1)
 
@@ -352,9 +350,9 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
 
     Reference: B. Zhang and R. Sennrich, "Root mean square layer normalization" (2019), equation 4.
     """
-    shapes.check_floating("rms_norm", input=input, weight=weight)
+    shapes.check_floating_mixed("rms_norm", input=input, weight=weight)
     strip = _row_strip("rms_norm", tuple(input._array.shape), normalized_shape, weight, None)
-    epsilon = float(np.finfo(input.dtype).eps) if eps is None else float(eps)
+    epsilon = float(dtypes.finfo(input.dtype).eps) if eps is None else float(eps)
     return GroupNormFunction.apply(input, weight, None, strip, 1, epsilon, 0)
 
 
@@ -412,8 +410,8 @@ class GroupNormFunction(Function):
         center: int,
         running: Any = None,
     ) -> Tensor:
-        dtype, device = x.dtype, x.device
-        y = devices.empty(x._array.shape, dtype, device)
+        dtype, device = dtypes.widened(x.dtype), x.device
+        y = devices.empty(x._array.shape, x.dtype, device)
         mean, inv_std = [devices.empty((strip[0], groups), dtype, device) for _ in range(2)]
         ctx.strip, ctx.groups, ctx.eps, ctx.center = strip, groups, eps, center
         ctx.affine = next((tuple(t._array.shape) for t in (weight, bias) if t is not None), (strip[1],))
@@ -515,7 +513,7 @@ def instance_norm(
     Reference: D. Ulyanov, A. Vedaldi and V. Lempitsky, "Instance normalization: the missing ingredient for fast
     stylization" (2016), section 2.
     """
-    shapes.check_floating(
+    shapes.check_floating_mixed(
         "instance_norm", input=input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
     )
     x = tuple(input._array.shape)

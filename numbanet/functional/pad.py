@@ -127,7 +127,7 @@ def _check_mode(shape: tuple[int, ...], pairs: list[tuple[int, int]], dims: int,
 
 def _padded(input: Tensor, pairs: list[tuple[int, int]], mode: int, value: float) -> Tensor:
     """Pad one or two dimensions at a time, from the last on."""
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         return _pad_by_index(input, pairs, mode, value)
     check_floating("pad", input=input)
     todo = [dim for dim, both in enumerate(pairs) if both != (0, 0)]

@@ -126,7 +126,7 @@ def _spread(grad: Tensor, shape: tuple[int, ...], dims: tuple[int, ...]) -> Tens
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over ``dim`` (an int, several, or all). Ints and bools are summed in int64."""
     dims = normalize_dims("sum", dim, input.ndim)
-    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.kind == "f" else dtypes.int64
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.is_floating_point() else dtypes.int64
     if input.dtype != wanted:
         input = input.to(dtype=wanted)
     return Sum.apply(input, dims, keepdim)
@@ -153,7 +153,7 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
     """
     if dtype is not None:
         input = input.to(dtype=dtypes.as_dtype(dtype))
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         raise RuntimeError(f"mean: expected a floating tensor, got {input.dtype}; pass dtype= or convert with .float()")
     dims = normalize_dims("mean", dim, input.ndim)
     count = product(input._array.shape[d] for d in dims)
@@ -163,7 +163,7 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over ``dim`` (or all). Ints and bools are multiplied in int64."""
     dims = normalize_dims("prod", dim, input.ndim)
-    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.kind == "f" else dtypes.int64
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.is_floating_point() else dtypes.int64
     return Prod.apply(input.to(dtype=wanted), dims, keepdim)
 
 
@@ -438,7 +438,7 @@ def _var_mean(
         dim, unbiased = None, dim
     if unbiased is not None and correction is not None:
         raise TypeError(f"{name}: got both unbiased={unbiased} and correction={correction}")
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         raise RuntimeError(f"{name}: expected a floating tensor, got {input.dtype}; convert it with .float()")
     correction = 1 if correction is None else correction
     dims = normalize_dims(name, dim, input.ndim)
@@ -565,7 +565,7 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = Fal
 def _norm(name: str, input: Tensor, p: float, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
     if dtype is not None:
         input = input.to(dtype=dtypes.as_dtype(dtype))
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         raise RuntimeError(f"{name}: expected a floating tensor, got {input.dtype}; convert it with .float()")
     dims = normalize_dims(name, dim, input.ndim)
     if np.isinf(p) and 0 in [input._array.shape[d] for d in dims]:
@@ -631,7 +631,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 def _whole(input: Tensor, dtype: Any) -> Tensor:
-    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.kind == "f" else dtypes.int64
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype if input.is_floating_point() else dtypes.int64
     return input.to(dtype=wanted)
 
 

@@ -1030,7 +1030,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         if value.ndim:
             raise RuntimeError(f"masked_fill: expected a value without dimensions, got shape {tuple(value.shape)}")
         value = to(value, input.device, input.dtype)
-    elif input.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
+    elif not input.is_floating_point() and isinstance(value, float) and not value.is_integer():
         raise RuntimeError(f"masked_fill: {value} cannot be put into a {input.dtype} tensor")
     else:
         value = wrap(devices.to_device(np.asarray(value).astype(input.dtype), input.device))
@@ -1113,7 +1113,7 @@ def _draw(input: Tensor, values: np.ndarray) -> Tensor:
 
 
 def _check_drawn(name: str, input: Tensor) -> None:
-    if input.dtype.kind != "f":
+    if not input.is_floating_point():
         raise NotImplementedError(f"{name}: expected a floating tensor, got {input.dtype}")
 
 
@@ -1142,7 +1142,9 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gener
 def random_(input: Tensor, low: int = 0, high: int | None = None, generator: Generator | None = None) -> Tensor:
     """Fill with random ints from low (included) to high (excluded; one argument is the high end). Returns input."""
     if high is None:
-        low, high = (0, low) if low else (0, 2**24 if input.dtype.kind == "f" else 2 ** (8 * input.dtype.itemsize - 1))
+        low, high = (
+            (0, low) if low else (0, 2**24 if input.is_floating_point() else 2 ** (8 * input.dtype.itemsize - 1))
+        )
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.integers(low, high, input._array.shape))
 

@@ -184,7 +184,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise NotImplementedError(f"median: not defined for bool tensors, got shape {tuple(input.shape)}")
     if dim is None:
         if not input._array.size:
-            nothing = np.nan if input.dtype.kind == "f" else np.iinfo(input.dtype).min
+            nothing = np.nan if input.is_floating_point() else np.iinfo(input.dtype).min
             return wrap(devices.full((), nothing, input.dtype, input.device))
         return median(ravel(input), 0).values
     dim = normalize_dim("median", dim, input.ndim)
@@ -195,13 +195,13 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     if not input.ndim:
         return Sorted(clone(input), indices)
     if input.is_cuda:
-        if input.dtype.kind != "f":
+        if not input.is_floating_point():
             return _at(input, narrow(indices, dim, (n - 1) // 2, 1), dim, keepdim)
         nans = total(isnan(values).to(dtype=dtypes.int64), dim, keepdim=True)
         return _at(input, gather(indices, dim, where(nans > 0, n - nans, (n - 1) // 2)), dim, keepdim)
     ordered = values._array
     place = np.full([1 if d == dim else s for d, s in enumerate(ordered.shape)], (n - 1) // 2, np.int64)
-    if input.dtype.kind == "f":
+    if input.is_floating_point():
         missing = np.isnan(ordered).sum(axis=dim, keepdims=True)
         place = np.where(missing > 0, n - missing, place)  # the first NaN
     return _at(input, gather(indices, dim, wrap(np.ascontiguousarray(place))), dim, keepdim)

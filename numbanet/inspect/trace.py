@@ -102,7 +102,7 @@ class Trace:
             with enable_grad():
                 entering = []
                 for x in self.inputs:
-                    if x.dtype.kind == "f":
+                    if x.is_floating_point():
                         # A copy goes in: a leaf must not be changed in place, which is a layer's right.
                         x = x.detach().requires_grad_().clone()
                         self.sources[x._edge()] = tuple(x.shape)
@@ -291,7 +291,7 @@ def make_inputs(caller: str, net: Module, inputs: Any) -> list[Tensor]:
                 f"{caller}: expected a tensor, or its shape with the batch size first such as (1, 3, 224, 224), or a list "
                 f"of them for a network of several inputs; got {one!r}"
             )
-        like = next((p for p in net.parameters() if p.dtype.kind == "f"), None)
+        like = next((p for p in net.parameters() if p.is_floating_point()), None)
         made.append(zeros(tuple(one)) if like is None else zeros(tuple(one), dtype=like.dtype, device=like.device))
     return made
 

@@ -20,10 +20,21 @@ import numpy as np
 
 from numbanet import devices
 from numbanet.devices import as_device
+from numbanet.dtypes import bfloat16
 from numbanet.tensor import Tensor, wrap
 
 _KEY = "numbanet"  # our entry in the metadata
 _VERSION = 1
+
+# safetensors' names of the dtypes that can be read.
+_DTYPES = {f"{kind}{8 * size}": np.dtype(f"<{kind.lower()}{size}") for kind in "IU" for size in (1, 2, 4, 8)} | {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "BOOL": np.dtype(bool),
+    "BF16": bfloat16,
+    "C64": np.dtype("<c8"),
+}
 
 
 def save(obj: Any, path: Any) -> None:
@@ -125,7 +136,7 @@ class _Writer:
         if isinstance(value, Tensor):
             return {"tensor": self._store(value._array, path)}
         if isinstance(value, np.ndarray):
-            if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+            if value.dtype != bfloat16 and (value.dtype.kind not in "biuf" or value.dtype.itemsize > 8):
                 raise TypeError(f"save: an array of dtype {value.dtype} at {path or 'the top'!r} cannot be stored")
             return {"array": self._store(value, path)}
         if isinstance(value, Mapping):
@@ -156,7 +167,7 @@ class _Writer:
         self._names[id(array)] = name
         self._kept.append(array)
         host = devices.to_host(array)
-        little = host.astype(host.dtype.newbyteorder("<"), copy=False)
+        little = host if host.dtype == bfloat16 else host.astype(host.dtype.newbyteorder("<"), copy=False)
         self.arrays[name] = little if little.flags.c_contiguous else little.copy(order="C")
         return name
 
@@ -186,8 +197,7 @@ def _decode(value: Any, arrays: dict[str, np.ndarray], tensor: Any) -> Any:
 
 def _parse(name: str, payload: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a safetensors file and its metadata."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
+    from safetensors import SafetensorError, deserialize
 
     # A safetensors file begins with a length, whose bytes may look like anything, and then a brace.
     if payload[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") and payload[8:9] != b"{":
@@ -203,10 +213,13 @@ def _parse(name: str, payload: bytes) -> tuple[dict[str, np.ndarray], dict[str, 
             f"{name}: truncated: its header should have {length} bytes, the file ends after {len(payload) - 8} of them"
         )
     try:
-        arrays = from_bytes(payload)
+        arrays = {
+            key: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            for key, entry in deserialize(payload)
+        }
     except SafetensorError as error:
         raise ValueError(f"{name}: truncated or damaged safetensors file of {len(payload)} bytes ({error})") from None
-    except (KeyError, TypeError) as error:  # NumPy has no bfloat16, for one
+    except (KeyError, TypeError) as error:  # floating dtypes of 8 bits, for one
         raise ValueError(
             f"{name}: holds a tensor of a type that NumPy does not have ({error}); convert it to float32"
         ) from None

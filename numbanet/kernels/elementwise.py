@@ -34,8 +34,10 @@ from typing import Any
 
 import numpy as np
 
-from numbanet.devices import cuda, is_cuda_array, settle
+from numbanet.devices import cuda, device_of, empty, is_cuda_array, settle
+from numbanet.dtypes import float32, is_half
 from numbanet.kernels import launch
+from numbanet.kernels.half import from_float32, to_float32
 from numbanet.kernels.index import (
     exp_,
     expm1_,
@@ -688,10 +690,23 @@ axpy = Kernel("axpy", reference=axpy_reference, cpu=_axpy_cpu, cuda=_axpy_cuda)
 
 
 class _Cast(Kernel):
-    """The one kernel whose two arrays differ in dtype."""
+    """The one kernel whose two arrays differ in dtype; between a half dtype and another one by way of float32."""
 
     def __call__(self, a: Any, out: Any) -> None:
         settle(a)
+        if is_half(a.dtype):
+            wide = out if out.dtype == float32 else empty(a.shape, float32, device_of(a))
+            to_float32(a, wide)
+            if wide is out:
+                return
+            a = wide
+        if is_half(out.dtype):
+            if a.dtype != float32:
+                wide = empty(a.shape, float32, device_of(a))
+                self(a, wide)
+                a = wide
+            from_float32(a, out)
+            return
         (_cast_cuda if is_cuda_array(out) else _cast_cpu)(a, out)
 
 

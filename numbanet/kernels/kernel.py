@@ -25,13 +25,15 @@ import numpy as np
 from numba.core import compiler, serialize
 from numba.core.caching import _Cache
 
-from numbanet.devices import arriving, is_cuda_array, settle
+from numbanet.devices import arriving, device_of, empty, is_cuda_array, reinterpret, settle
+from numbanet.dtypes import float32, is_half
 
 # Sums may be reordered and contracted to FMA, but NaN and infinity keep their meaning: a loss that went NaN must be
 # seen, and max pooling must pass NaN on.
 FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp", "afn"})
 
 _Array = np.ndarray
+_INT16 = np.dtype(np.int16)
 
 
 class Kernel:
@@ -42,8 +44,12 @@ class Kernel:
         reference: plain NumPy, the judge of the twins in tests; never called by the library itself.
         cpu: the CPU twin.
         cuda: the CUDA twin; None where it has yet to be written.
+        half: a CUDA twin for calls with float16 or bfloat16 arrays (``devices.reinterpret`` gives their bits), for a kernel
+            that knows better than to compute in float32. It returns True, or writes nothing and returns False to decline.
 
-    Calling the kernel runs the twin of the device on which the array arguments live.
+    Calling the kernel runs the twin of the device on which the array arguments live. Twins know float32 and float64: where
+    there are arrays of float16 or bfloat16 (and of float32 beside them, perhaps), the twin is given float32 copies of those,
+    and what it wrote is rounded back once.
     """
 
     table: dict[str, Kernel] = {}  # noqa: RUF012 - every kernel by name, filled as the modules are imported
@@ -55,14 +61,16 @@ class Kernel:
         reference: Callable[..., None],
         cpu: Callable[..., None] | None,
         cuda: Callable[..., None] | None = None,
+        half: Callable[..., bool] | None = None,
     ) -> None:
         if name in Kernel.table:
             raise ValueError(f"kernel {name!r} is defined twice")
         self.name, self.reference, self.cpu, self.cuda = name, reference, cpu, cuda
+        self.half = half
         Kernel.table[name] = self
 
     def __call__(self, *args: Any) -> None:
-        on_cuda = on_cpu = False
+        on_cuda = on_cpu = has_half = False
         floating: np.dtype | None = None
         for argument in args:
             kind = type(argument)
@@ -77,10 +85,13 @@ class Kernel:
             else:
                 continue
             dtype = argument.dtype
-            if dtype is not floating and dtype.kind == "f":
-                if floating is not None and dtype != floating:
+            if dtype is not floating and dtype.kind in "fV":
+                if dtype.itemsize == 2:
+                    has_half = True
+                elif floating is not None and dtype != floating:
                     raise TypeError(f"{self.name}: arrays of {floating} and {dtype} in one call")
-                floating = dtype
+                else:
+                    floating = dtype
         if on_cpu and on_cuda:
             raise RuntimeError(
                 f"{self.name}: arrays on cpu and on cuda in one call; move them to one device with .to()"
@@ -90,10 +101,45 @@ class Kernel:
             raise NotImplementedError(f"{self.name}: this kernel has no {'cuda' if on_cuda else 'cpu'} twin yet")
         if arriving and on_cuda:
             settle(*args)
-        twin(*args)
+        if has_half:
+            self._call_with_half(twin, args, on_cuda, floating)
+        else:
+            twin(*args)
+
+    def _call_with_half(
+        self, twin: Callable[..., None], args: tuple[Any, ...], on_cuda: bool, floating: np.dtype | None
+    ) -> None:
+        """A call with float16 or bfloat16 arrays; ``floating`` is the dtype of the other floating ones."""
+        from numbanet.kernels import half
+
+        if floating is not None and floating != float32:
+            found = next(a.dtype for a in args if _is_array(a) and is_half(a.dtype))
+            raise TypeError(f"{self.name}: arrays of {floating} and {found} in one call")
+        if on_cuda and self.half is not None and self.half(*args):
+            return
+        places = [i for i, argument in enumerate(args) if _is_array(argument)]
+        halves = [i for i in places if is_half(args[i].dtype)]
+        taken = list(args)
+        if self.name in half.MOVING and floating is None and len({args[i].dtype for i in halves}) == 1:
+            for i in halves:
+                taken[i] = reinterpret(args[i], _INT16)
+            twin(*taken)
+            return
+        for i in halves:  # those to be written too: they may be added to, or written in part
+            taken[i] = empty(args[i].shape, float32, device_of(args[i]))
+            half.to_float32(args[i], taken[i])
+        twin(*taken)
+        written = half.OUTPUTS.get(self.name, 1)
+        for i in places[-written:] if isinstance(written, int) else [places[k] for k in written]:
+            if i in halves:
+                half.from_float32(taken[i], args[i])
 
     def __repr__(self) -> str:
         return f"Kernel({self.name!r}, cpu={self.cpu is not None}, cuda={self.cuda is not None})"
+
+
+def _is_array(argument: Any) -> bool:
+    return type(argument) is _Array or is_cuda_array(argument)
 
 
 def jit(

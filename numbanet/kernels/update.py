@@ -39,6 +39,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
+from numbanet.kernels.half import OUTPUTS
 from numbanet.kernels.index import WORK, _scope, intrinsic, key_value, rising_key, scalar
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
@@ -289,6 +290,7 @@ class Step(Kernel):
         signature = f"void({', '.join(['float32[::1]'] * arrays)}, UniTuple(float32, {count}))"
         CUDA_KERNELS += ((function, signature),)
         super().__init__(name, reference=reference, cpu=cpu, cuda=cuda_)
+        OUTPUTS[name] = 1 + states
 
     def run(self, table: Table, numbers: _Array) -> None:
         """Update every row of a table.

@@ -21,11 +21,7 @@ import numpy as np
 
 from numbanet import devices
 from numbanet.autograd import no_grad
-from numbanet.functional.activation import softmax
-from numbanet.functional.arithmetic import clamp_max, exp, log
-from numbanet.functional.class_loss import cross_entropy
-from numbanet.functional.loss import smooth_l1_loss
-from numbanet.functional.shape import cat
+from numbanet.functional import cat, clamp_max, cross_entropy, exp, log, smooth_l1_loss, softmax
 from numbanet.ops.boxes import batched_nms, box_convert, box_iou, clip_boxes_to_image
 from numbanet.tensor import Tensor, from_numpy, wrap
 

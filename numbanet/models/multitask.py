@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from numbanet import nn
-from numbanet.functional.arithmetic import exp
+from numbanet.functional import exp
 from numbanet.tensor import Tensor, zeros
 
 __all__ = ["MultiTaskLoss", "MultiTaskNetwork"]

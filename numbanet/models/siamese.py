@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from numbanet import devices, nn
-from numbanet.functional.distance import normalize as unit_vectors
-from numbanet.functional.distance import pairwise_distance
+from numbanet.functional import normalize as unit_vectors
+from numbanet.functional import pairwise_distance
 from numbanet.tensor import Tensor, wrap
 
 __all__ = ["QuadrupletNetwork", "SiameseNetwork", "TripletNetwork", "semi_hard_triplets"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from numbanet import nn
 from numbanet.autograd import no_grad
-from numbanet.functional.shape import cat
+from numbanet.functional import cat
 from numbanet.models.detection import detections, multibox_loss, multibox_prior
 from numbanet.models.registry import register
 from numbanet.tensor import Tensor, tensor

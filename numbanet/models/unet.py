@@ -15,8 +15,7 @@ from itertools import count, pairwise
 from typing import Any
 
 from numbanet import nn
-from numbanet.functional.pad import pad
-from numbanet.functional.shape import cat
+from numbanet.functional import cat, pad
 from numbanet.models.registry import register
 from numbanet.tensor import Tensor
 

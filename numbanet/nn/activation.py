@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numbanet.functional.activation as F
+from numbanet import functional as F
 from numbanet.nn.module import Module
 from numbanet.nn.parameter import Parameter
 from numbanet.tensor import Tensor, full

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from numbanet.functional.shape import cat
+from numbanet.functional import cat
 from numbanet.nn.activation import ReLU, Sigmoid
 from numbanet.nn.containers import Sequential
 from numbanet.nn.conv import Conv1d, Conv2d

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from numbanet import dtypes
-from numbanet.functional.normalization import batch_norm
+from numbanet.functional import batch_norm
 from numbanet.nn import init
 from numbanet.nn.module import Module
 from numbanet.nn.parameter import Parameter

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from numbanet import shapes
-from numbanet.functional.normalization import layer_norm
+from numbanet.functional import layer_norm
 from numbanet.nn.activation import ReLU
 from numbanet.nn.batch_norm import BatchNorm2d
 from numbanet.nn.containers import Sequential

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from numbanet import shapes
-from numbanet.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
-from numbanet.functional.deform import deform_conv2d
-from numbanet.functional.pad import pad
+from numbanet.functional import conv1d, conv2d, conv_transpose1d, conv_transpose2d, deform_conv2d, pad
 from numbanet.nn import init
 from numbanet.nn.module import Module
 from numbanet.nn.parameter import Parameter

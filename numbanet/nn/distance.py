@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbanet.functional.distance import cosine_similarity, pairwise_distance
+from numbanet.functional import cosine_similarity, pairwise_distance
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 

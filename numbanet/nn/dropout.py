@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbanet.functional.dropout import (
+from numbanet.functional import (
     alpha_dropout,
     dropout,
     dropout1d,

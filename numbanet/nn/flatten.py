@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet.functional.shape import flatten, unflatten
+from numbanet.functional import flatten, unflatten
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 

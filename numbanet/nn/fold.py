@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet.functional.fold import fold, unfold
+from numbanet.functional import fold, unfold
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 

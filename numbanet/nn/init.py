@@ -104,7 +104,7 @@ def _numpy(generator: Generator | None) -> np.random.Generator:
 
 
 def _draw_dtype(name: str, tensor: Tensor) -> Any:
-    if tensor.dtype.kind != "f":
+    if not tensor.is_floating_point():
         raise NotImplementedError(f"{name}: random numbers are for floating tensors, got {tensor.dtype}")
     return np.float64 if tensor.dtype == np.float64 else np.float32
 

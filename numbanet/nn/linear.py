@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numbanet.functional.linear import linear
+from numbanet.functional import linear
 from numbanet.nn import init
 from numbanet.nn.module import Module
 from numbanet.nn.parameter import Parameter

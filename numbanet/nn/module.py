@@ -486,9 +486,9 @@ class Module:
                 dtype = argument
         where = None if device is None else as_device(device)
         wanted = None if dtype is None else dtypes.as_dtype(dtype)
-        if wanted is not None and wanted.kind != "f":
+        if wanted is not None and not dtypes.is_floating(wanted):
             raise TypeError(f"Module.to: only accepts floating dtypes, but got desired dtype={wanted}")
-        return self._apply(lambda t: t.to(device=where, dtype=wanted if t.dtype.kind == "f" else None))
+        return self._apply(lambda t: t.to(device=where, dtype=wanted if t.is_floating_point() else None))
 
     def cpu(self: Self) -> Self:
         """Move to the CPU; returns the module."""
@@ -514,6 +514,10 @@ class Module:
     def half(self: Self) -> Self:
         """Convert the floating parameters and buffers to float16; returns the module."""
         return self.to(dtype=dtypes.float16)
+
+    def bfloat16(self: Self) -> Self:
+        """Convert the floating parameters and buffers to bfloat16; returns the module."""
+        return self.to(dtype=dtypes.bfloat16)
 
     # ---------------------------------------------------------------------------------------------------- hooks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from numbanet.functional.normalization import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
+from numbanet.functional import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from numbanet.nn import init
 from numbanet.nn.batch_norm import _BatchNorm
 from numbanet.nn.module import Module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet.functional.pad import pad
+from numbanet.functional import pad
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 

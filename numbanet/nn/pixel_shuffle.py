@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbanet.functional.shape import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from numbanet.functional import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 

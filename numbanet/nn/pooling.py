@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet.functional.pooling import (
+from numbanet.functional import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_max_pool1d,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from numbanet.autograd import no_grad
-from numbanet.functional.embedding import embedding
+from numbanet.functional import embedding
 from numbanet.nn import init
 from numbanet.nn.module import Module
 from numbanet.nn.parameter import Parameter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbanet.functional.interpolate import interpolate
+from numbanet.functional import interpolate
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from numbanet import devices, dtypes
-from numbanet.functional.arithmetic import clamp, clamp_min, maximum, minimum
-from numbanet.functional.shape import stack
+from numbanet.functional import clamp, clamp_min, maximum, minimum, stack
 from numbanet.tensor import Tensor, wrap
 
 __all__ = [
@@ -41,7 +40,7 @@ def _check_boxes(name: str, any_rank: bool = False, **boxes: Tensor) -> None:
 
 def _wide(boxes: Tensor) -> Tensor:
     """In a dtype whose products do not overflow and whose differences may be negative."""
-    if boxes.dtype.kind == "f":
+    if boxes.is_floating_point():
         return boxes.to(dtype=dtypes.float32) if boxes.dtype == dtypes.float16 else boxes
     return boxes.to(dtype=dtypes.int64)
 

@@ -21,9 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numbanet import nn
-from numbanet.functional.activation import relu
-from numbanet.functional.interpolate import interpolate
-from numbanet.functional.pooling import max_pool2d
+from numbanet.functional import interpolate, max_pool2d, relu
 from numbanet.tensor import Tensor
 
 __all__ = ["ExtraFPNBlock", "FeaturePyramidNetwork", "LastLevelMaxPool", "LastLevelP6P7"]

@@ -18,6 +18,7 @@ import numpy as np
 from numbanet import devices
 from numbanet.autograd import RemovableHandle, enable_grad, no_grad
 from numbanet.devices import Array
+from numbanet.dtypes import is_half
 from numbanet.kernels.update import Step, Table, address
 from numbanet.tensor import Tensor, wrap
 
@@ -113,7 +114,7 @@ class Optimizer:
                 raise ValueError(
                     f"can't optimize a non-leaf Tensor (shape {tuple(parameter.shape)}, {parameter.grad_fn!r})"
                 )
-            if parameter.dtype.kind != "f":
+            if not parameter.is_floating_point():
                 raise ValueError(f"can't optimize a Tensor of dtype {parameter.dtype}: it has no gradient")
         if len(set(map(id, parameters))) != len(parameters):
             warnings.warn("a parameter stands twice in one group: each step will change it twice", stacklevel=3)
@@ -374,7 +375,7 @@ class Elementwise(Optimizer):
                 self.begin(parameter, state, group)
                 arrays[i] += [state[name]._array for name in names]
                 options[i] = self.options(prepared, state)
-        if all([type(values) is np.ndarray for _, values, _ in entries]):
+        if all([type(values) is np.ndarray and not is_half(values.dtype) for _, values, _ in entries]):
             kinds = [values.dtype for _, values, _ in entries]
             if kinds.count(kinds[0]) == len(kinds):
                 self._run((number, kinds[0]), step, entries, arrays, options)

@@ -18,6 +18,7 @@ def save_checkpoint(
     optimizer: Any = None,
     *,
     scheduler: Any = None,
+    scaler: Any = None,
     epoch: int = 0,
     history: Any = (),
     extra: Mapping[str, Any] | None = None,
@@ -29,6 +30,7 @@ def save_checkpoint(
         model: a module.
         optimizer: its optimiser, if it should be kept.
         scheduler: its schedule, if there is one.
+        scaler: the loss's scaler, if there is one.
         epoch: epochs done.
         history: rows of the history.
         extra: anything else that ``numbanet.save`` can store.
@@ -39,6 +41,7 @@ def save_checkpoint(
             "model": model.state_dict(),
             "optimizer": None if optimizer is None else optimizer.state_dict(),
             "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
             "epoch": epoch,
             "history": [dict(row) for row in history],
             "rng": get_rng_state(),
@@ -54,6 +57,7 @@ def load_checkpoint(
     optimizer: Any = None,
     *,
     scheduler: Any = None,
+    scaler: Any = None,
     rng: bool = True,
 ) -> dict[str, Any]:
     """Read a checkpoint and put back what is given.
@@ -63,10 +67,11 @@ def load_checkpoint(
         model: takes the weights.
         optimizer: takes its state.
         scheduler: takes its state.
+        scaler: takes its state.
         rng: whether the default generator goes on from where it was (only with ``optimizer``).
 
     Returns:
-        All that the file holds: "model", "optimizer", "scheduler", "epoch", "history", "rng", "extra".
+        All that the file holds: "model", "optimizer", "scheduler", "scaler", "epoch", "history", "rng", "extra".
 
     Raises:
         ValueError: for a file that is damaged or no checkpoint, or that lacks what is asked for.
@@ -76,9 +81,9 @@ def load_checkpoint(
         raise ValueError(f"{os.fspath(path)}: a file of tensors, but no checkpoint of numbanet's training")
     if model is not None:
         model.load_state_dict(state["model"])
-    for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
+    for name, target in (("optimizer", optimizer), ("scheduler", scheduler), ("scaler", scaler)):
         if target is not None:
-            if state[name] is None:
+            if not state.get(name):
                 raise ValueError(f"{os.fspath(path)}: this checkpoint was saved without the {name}'s state")
             target.load_state_dict(state[name])
     if rng and optimizer is not None:

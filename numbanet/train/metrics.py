@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbanet import devices
+from numbanet.dtypes import bfloat16
 from numbanet.ops.boxes import box_iou
 from numbanet.tensor import Tensor, from_numpy
 
@@ -38,7 +39,10 @@ class Accumulator:
 
 def to_numpy(values: Any) -> np.ndarray:
     """Values on the host, outside the graph."""
-    return devices.to_host(values._array) if isinstance(values, Tensor) else np.asarray(values)
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    host = devices.to_host(values._array)
+    return host.astype(np.float32) if host.dtype == bfloat16 else host
 
 
 def _scores_and_labels(name: str, output: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from numbanet import optim
+from numbanet.amp import GradScaler, autocast
 from numbanet.autograd import no_grad
 from numbanet.devices import as_device
+from numbanet.dtypes import bfloat16, float16
 from numbanet.train.auxiliary import main_scores, with_auxiliary
 from numbanet.train.callbacks import Callback, EpochPrinter, ProgressBar
 from numbanet.train.checkpoint import load_checkpoint, save_checkpoint
 from numbanet.train.history import History
 from numbanet.train.metrics import count_correct
 
+AMP = {"bf16": bfloat16, "fp16": float16}
 _QUEUE = 16  # steps whose results may wait on a GPU before they are fetched
 
 
@@ -95,7 +98,16 @@ def _ahead(loader: Iterable[Any], device: Any) -> Iterator[Any]:
         raise error
 
 
-def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = None) -> dict[str, float]:
+def _autocast(amp: str | None, device: Any) -> autocast:
+    """The context in which a network computes with ``amp`` None, "bf16" or "fp16"."""
+    if amp is not None and amp not in AMP:
+        raise ValueError(f"amp: expected None, {' or '.join(map(repr, AMP))}, got {amp!r}")
+    return autocast(device.type, dtype=None if amp is None else AMP[amp], enabled=amp is not None)
+
+
+def evaluate(
+    net: Any, loader: Iterable[Any], device: Any = None, loss: Any = None, amp: str | None = None
+) -> dict[str, float]:
     """Mean loss and accuracy of a network over a loader's batches [X, y], in evaluation mode.
 
     Args:
@@ -104,6 +116,7 @@ def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = No
         device: where to compute; None: where the network's parameters are.
         loss: takes scores and labels; None: cross-entropy. See :class:`~numbanet.train.AuxiliaryLoss` for networks that give
             several scores.
+        amp: "bf16" or "fp16" to compute under autocast in that half precision; None: as the parameters are.
 
     Returns:
         {"loss": ..., "accuracy": ...}.
@@ -116,8 +129,10 @@ def evaluate(net: Any, loader: Iterable[Any], device: Any = None, loss: Any = No
     try:
         with no_grad():
             for inputs, target in _ahead(loader, device):
-                output = net(inputs)
-                sums.add(loss(output, target), output, target)
+                with _autocast(amp, device):
+                    output = net(inputs)
+                    value = loss(output, target)
+                sums.add(value, output, target)
     finally:
         net.train(training)
     mean, accuracy = sums.means()
@@ -145,10 +160,13 @@ class Trainer:
         scheduler: a learning-rate schedule, stepped after each epoch.
         callbacks: called at each point of training; see :class:`~numbanet.train.callbacks.Callback`.
         progress: whether to show a bar in each epoch and print a line after it.
+        amp: "bf16" or "fp16" to train under autocast in that half precision, with float32 parameters; "fp16" scales the loss (see
+            :class:`~numbanet.amp.GradScaler`). None: no autocast.
 
     Attributes:
         history: a row for each epoch.
         epoch: epochs done.
+        scaler: the loss's scaler; it does nothing but for "fp16".
 
     Example::
 
@@ -170,12 +188,15 @@ class Trainer:
         scheduler: Any = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
+        amp: str | None = None,
     ) -> None:
         if isinstance(optimizer, int | float):
             optimizer, lr = None, float(optimizer)
         if (optimizer is None) == (lr is None):
             raise ValueError("Trainer: give either an optimizer, or lr for plain SGD")
         self.device = _device_of(net) if device is None else as_device(device)
+        _autocast(amp, self.device)  # refuses what it does not know
+        self.amp, self.scaler = amp, GradScaler(enabled=amp == "fp16")
         self.net = net.to(self.device)  # parameters stay the same objects, so an optimiser made before is good
         self.optimizer = optim.SGD(net.parameters(), lr=lr) if lr is not None else optimizer
         self.loss = with_auxiliary(loss)
@@ -243,7 +264,7 @@ class Trainer:
         seconds = time.perf_counter() - start
         row: dict[str, Any] = {"epoch": epoch, "loss": loss, "train_acc": train_acc}
         if test_loader is not None:
-            found = evaluate(self.net, test_loader, self.device, self.loss)
+            found = self.evaluate(test_loader)
             row["test_loss"], row["test_acc"] = found["loss"], found["accuracy"]
         row |= {"lr": lr, "seconds": seconds, "images_per_second": self._sums.images / seconds}
         if self.scheduler is not None:
@@ -256,10 +277,12 @@ class Trainer:
 
     def _one_step(self, inputs: Any, target: Any) -> None:
         self.optimizer.zero_grad()
-        output = self.net(inputs)
-        loss = self.loss(output, target)
-        loss.backward()
-        self.optimizer.step()
+        with _autocast(self.amp, self.device):
+            output = self.net(inputs)
+            loss = self.loss(output, target)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self._sums.add(loss, output, target)
 
     def _call(self, event: str, *args: Any) -> None:
@@ -276,18 +299,19 @@ class Trainer:
 
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
         """Mean loss and accuracy over a loader's batches; see :func:`evaluate`."""
-        return evaluate(self.net, loader, self.device, self.loss)
+        return evaluate(self.net, loader, self.device, self.loss, self.amp)
 
     # ------------------------------------------------------------------ checkpoints
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write a checkpoint: weights, optimiser, schedule, epoch, history, random state, callbacks' memory."""
+        """Write a checkpoint: weights, optimiser, schedule, loss scale, epoch, history, random state, callbacks' memory."""
         states = [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks]
         save_checkpoint(
             path,
             self.net,
             self.optimizer,
             scheduler=self.scheduler,
+            scaler=self.scaler,
             epoch=self.epoch,
             history=self.history,
             extra={**(extra or {}), "callbacks": [state for state in states if state[1]]},
@@ -296,9 +320,12 @@ class Trainer:
     def resume(self, path: str | os.PathLike[str]) -> dict[str, Any]:
         """Go on from a checkpoint exactly as if training had never stopped; returns what it holds.
 
+        One that was written on another device, or with another ``amp``, will do.
         With a loader that has a generator of its own, put that generator's state back too.
         """
         state = load_checkpoint(path, self.net, self.optimizer, scheduler=self.scheduler)
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.epoch = state["epoch"]
         self.history = History(state["history"])
         kept = list(state["extra"].get("callbacks", ()))

@@ -16,7 +16,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import ref
 
-from numbanet.autograd import Variable, current_saver, enable_grad, is_grad_enabled, saved_by
+from numbanet.autograd import (
+    Variable,
+    autocast_as,
+    current_autocast,
+    current_saver,
+    enable_grad,
+    is_grad_enabled,
+    saved_by,
+)
 from numbanet.random import get_rng_state, set_rng_state
 
 __all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential"]
@@ -174,6 +182,7 @@ class _Part:
     ) -> None:
         self._function, self._again, self._check = function, again, check
         self._state = get_rng_state() if preserve_rng_state else None
+        self._autocast = current_autocast()
         self._waiting: list[Any] = []  # weak references to each node's _Held, in the order of saving
         self._names = list(kwargs)
         self._values = [*args, *kwargs.values()]
@@ -214,7 +223,7 @@ class _Part:
         try:
             if self._state is not None:
                 set_rng_state(self._state)
-            with self._again, enable_grad(), saved_by(filler):
+            with self._again, enable_grad(), autocast_as(self._autocast), saved_by(filler):
                 self._function(*values[:count], **kwargs)
         except _Enough:
             pass

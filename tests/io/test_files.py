@@ -252,6 +252,6 @@ def test_pytorch_reads_our_weights_and_we_read_its(tmp_path):
     found = io.load(tmp_path / "theirs")
     assert found["w"].tolist() == [2.5] * 3
     assert found["n"].item() == 7
-    save_file({"w": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "bf16")
+    save_file({"w": torch.ones(2, dtype=torch.float8_e4m3fn)}, tmp_path / "f8")
     with pytest.raises(ValueError, match="convert it to float32"):
-        io.load(tmp_path / "bf16")
+        io.load(tmp_path / "f8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from numbanet.functional.shape import cat
+from numbanet.functional import cat
 from numbanet.tensor import Tensor
 
 

@@ -669,7 +669,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return _scattered("scatter_add", input, dim, index, src, True)
 
 
-_UFUNCS = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
+_FOLDS = {"prod": 0, "amax": 1, "amin": 2}
 
 
 def scatter_reduce(
@@ -684,17 +684,14 @@ def scatter_reduce(
 
     Raises:
         RuntimeError: for another reduce, and as ``scatter_add``.
-        NotImplementedError: for prod, amax and amin on CUDA.
     """
-    if reduce not in ("sum", "mean", *_UFUNCS):
+    if reduce not in ("sum", "mean", *_FOLDS):
         raise RuntimeError(f"scatter_reduce: reduce must be one of sum, prod, mean, amax and amin, got {reduce!r}")
     dim = _fitting("scatter_reduce", input, dim, index, src)
     if not index._array.size:
         return clone(input)
     neutral: Any = 0
-    if reduce in _UFUNCS:
-        if input.is_cuda:
-            raise NotImplementedError(f"scatter_reduce: reduce={reduce!r} has no cuda twin yet; use .cpu() first")
+    if reduce in _FOLDS:
         limits = None if input.is_floating_point() else np.iinfo(input.dtype)
         lowest, highest = (-np.inf, np.inf) if limits is None else (limits.min, limits.max)
         neutral = {"prod": 1, "amax": lowest, "amin": highest}[reduce]
@@ -711,19 +708,21 @@ def scatter_reduce(
 
 
 class ScatterReduce(Function):
-    """The product or extreme of x's element and those of src that go to its place, on the host."""
+    """The product or extreme of x's element and those of src that go to its place."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, index: Tensor, dim: int, reduce: str) -> Tensor:
         ctx.numbers = index, dim, reduce
-        shape = tuple(index.shape)
-        out = devices.copy(x._array)
-        where_to = list(np.ogrid[tuple(slice(0, s) for s in shape)])
-        if shape:
-            where_to[dim] = index._array
-        values = src._array[tuple(slice(0, s) for s in shape)]
-        _UFUNCS[reduce].at(out, tuple(where_to) if shape else (), values)
+        sizes = tuple(index.shape)
+        part = _part(x, sizes, dim)
+        values, out = devices.contiguous(_part(src, sizes)._array), devices.copy(part._array)
+        place = devices.contiguous(index.to(dtype=dtypes.int64)._array).reshape(_around(sizes, dim))
+        folded = out.reshape(_around(tuple(part.shape), dim))
+        kernels.scatter_fold(values.reshape(place.shape), place, folded, _FOLDS[reduce])
         y = wrap(out)
+        if part is not x:
+            y = clone(x.detach())
+            setitem(y, tuple(slice(0, s) for s in part.shape), wrap(out))
         ctx.save_for_backward(x, src, y)
         return y
 

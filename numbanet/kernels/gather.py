@@ -7,6 +7,9 @@ Contract::
     scatter(values, index, out)        out[o, index[o, i, j], j] = values[o, i, j]
     scatter_add(values, index, out)    out[o, index[o, i, j], j] += values[o, i, j]
     spread(values, index, out)         the same, from zeros on: overwrites all of out
+    scatter_fold(values, index, out, way)
+                                       out[o, index[o, i, j], j] = its product with values[o, i, j] (way 0), or the larger
+                                       (1) or smaller (2) of both, NaN where either is
 
     take_rows(x, index, out)           out[o, i, :] = x[o, index[i], :]
     put_rows(values, index, out)       out[o, index[i], :] = values[o, i, :]
@@ -29,6 +32,9 @@ overwrite all of it, scatter, put_rows and place only the places that are named,
 two that add accumulate (+=) into what stands there. A place named twice: the sums are taken, or the last value is kept,
 in the order of the index, whatever the number of threads and on either device; there are no atomic additions. NaN is
 moved as any other value.
+
+On CUDA a thread writes the places of one column, in the order of the index. Where columns are few and long, the index is
+sorted first, which keeps the order of equal places, and a thread takes one place of one column.
 """
 
 from __future__ import annotations
@@ -41,14 +47,17 @@ from llvmlite import ir
 from numba import prange, types
 from numba.np.arrayobj import make_array
 
-from numbanet.devices import cuda
+from numbanet.devices import CUDA, cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import intrinsic, limit_threads, read, reread, restore_threads, select, write
+from numbanet.kernels.index import intrinsic, limit_threads, read, reread, restore_threads, scalar, select, write
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.sorting import sort
 
 CHUNK = 1 << 13  # elements of one task
 COLUMNS = 64  # columns of one task that scatters: no two tasks write to one place
 EDGE = 32  # edge of the tiles in which rearrange turns rows into columns
+FEW_COLUMNS = 1 << 13  # columns that keep a GPU too idle when a thread takes each
+LONG_INDEX = 64  # places in a column from which on sorting them pays there
 
 _BITS = {size: np.dtype(f"i{size}") for size in (1, 2, 4, 8)}
 
@@ -229,9 +238,46 @@ def _scatter_cuda_columns(values, index, out, n, m, inner, add):  # type: ignore
                 out[place] = values[at]
 
 
+@cuda.jit
+def _scatter_cuda_sorted(values, line, order, out, m, n, inner, shared, add):  # type: ignore[no-untyped-def]
+    """A thread for each (o, i, j): the first of equal places in the sorted index takes all of them, in order."""
+    at = cuda.grid(1)
+    if at < values.size:
+        o = at // (m * inner)
+        i = at // inner - o * m
+        j = at % inner
+        start = 0 if shared != 0 else o * m
+        place = line[start + i]
+        first = True
+        if i > 0:
+            first = line[start + i - 1] != place
+        if first:
+            to = (o * n + place) * inner + j
+            total = out[to]
+            while i < m and line[start + i] == place:
+                value = values[(o * m + order[start + i]) * inner + j]
+                total = total + value if add != 0 else value
+                i += 1
+            out[to] = total
+
+
+def _sorted_scatter(values: Any, index: Any, out: Any, shared: bool, add: int) -> bool:
+    """Write or add by way of the sorted index (rows, m), where that pays; returns whether it did."""
+    m = index.shape[1]
+    if m < LONG_INDEX or values.size // m >= FEW_COLUMNS:
+        return False
+    line, order = (empty(tuple(index.shape), index.dtype, CUDA) for _ in range(2))
+    sort(index, line, order, False)
+    arrays = values.reshape(-1), line.reshape(-1), order.reshape(-1), out.reshape(-1)
+    _scatter_cuda_sorted[launch.line(values.size)](*arrays, m, out.shape[1], out.shape[2], int(shared), add)
+    return True
+
+
 def _scatter_on_cuda(add: int) -> Callable[..., None]:
     def cuda_(values: Any, index: Any, out: Any) -> None:
         if index.size:
+            if index.shape[2] == 1 and _sorted_scatter(values, index.reshape(tuple(index.shape[:2])), out, False, add):
+                return
             grid = launch.line(index.size // index.shape[1])
             arrays = values.reshape(-1), index.reshape(-1), out.reshape(-1)
             _scatter_cuda_columns[grid](*arrays, out.shape[1], index.shape[1], out.shape[2], add)
@@ -248,6 +294,47 @@ def _spread_cuda(values: Any, index: Any, out: Any) -> None:
 scatter = Kernel("scatter", reference=scatter_reference, cpu=_scatter_cpu, cuda=_scatter_on_cuda(0))
 scatter_add = Kernel("scatter_add", reference=scatter_add_reference, cpu=_scatter_add_cpu, cuda=_scatter_on_cuda(1))
 spread = Kernel("spread", reference=spread_reference, cpu=_spread_cpu, cuda=_spread_cuda)
+
+
+def scatter_fold_reference(values, index, out, way):  # type: ignore[no-untyped-def]
+    step = (np.multiply, np.maximum, np.minimum)[way]
+    for place in np.ndindex(index.shape):
+        to = place[0], index[place], place[2]
+        out[to] = step(out[to], values[place])
+
+
+def _scatter_fold_cpu(values: Any, index: Any, out: Any, way: int) -> None:
+    outer, _, inner = np.ogrid[tuple(slice(0, size) for size in index.shape)]
+    (np.multiply, np.maximum, np.minimum)[way].at(out, (outer, index, inner), values)
+
+
+@scalar
+def _folded(total, value, way):  # type: ignore[no-untyped-def]
+    larger = value if (value > total) | (value != value) else total
+    smaller = value if (value < total) | (value != value) else total
+    return value * total if way == 0 else larger if way == 1 else smaller
+
+
+@cuda.jit
+def _scatter_fold_cuda_columns(values, index, out, n, m, inner, way):  # type: ignore[no-untyped-def]
+    column = cuda.grid(1)
+    if column < index.size // m:
+        o = column // inner
+        j = column % inner
+        for i in range(m):
+            at = (o * m + i) * inner + j
+            place = (o * n + index[at]) * inner + j
+            out[place] = _folded(out[place], values[at], way)
+
+
+def _scatter_fold_cuda(values: Any, index: Any, out: Any, way: int) -> None:
+    if index.size:
+        arrays = values.reshape(-1), index.reshape(-1), out.reshape(-1)
+        grid = launch.line(index.size // index.shape[1])
+        _scatter_fold_cuda_columns[grid](*arrays, out.shape[1], index.shape[1], out.shape[2], way)
+
+
+scatter_fold = Kernel("scatter_fold", reference=scatter_fold_reference, cpu=_scatter_fold_cpu, cuda=_scatter_fold_cuda)
 
 
 # ------------------------------------------------------------------------------------------------------ whole rows
@@ -372,6 +459,8 @@ def _put_rows_cuda_columns(values, index, out, n, inner, add):  # type: ignore[n
 def _rows_on_cuda(add: int) -> Callable[..., None]:
     def cuda_(values: Any, index: Any, out: Any) -> None:
         if values.size:
+            if _sorted_scatter(values, index.reshape((1, index.size)), out, True, add):
+                return
             grid = launch.line(values.size // index.size)
             arrays = values.reshape(-1), index, out.reshape(-1)
             _put_rows_cuda_columns[grid](*arrays, out.shape[1], out.shape[2], add)
@@ -652,6 +741,11 @@ CUDA_KERNELS = (
     (_gather_cuda_flat, "void(float32[::1], int64[::1], float32[::1], boolean[::1], int64, int64, int64)"),
     (_clear_cuda_flat, "void(float32[::1])"),
     (_scatter_cuda_columns, "void(float32[::1], int64[::1], float32[::1], int64, int64, int64, int64)"),
+    (
+        _scatter_cuda_sorted,
+        "void(float32[::1], int64[::1], int64[::1], float32[::1], int64, int64, int64, int64, int64)",
+    ),
+    (_scatter_fold_cuda_columns, "void(float32[::1], int64[::1], float32[::1], int64, int64, int64, int64)"),
     (_take_rows_cuda_flat, "void(float32[::1], int64[::1], float32[::1], int64, int64)"),
     (_put_rows_cuda_columns, "void(float32[::1], int64[::1], float32[::1], int64, int64, int64)"),
     (_place_cuda_flat, "void(float32[::1], float32[::1], int64, int64, int64)"),

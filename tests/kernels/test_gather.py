@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from numbanet.devices import cuda_is_available
 from numbanet.kernels import gather as G
-from numbanet.kernels import launch
-from tests.kernels.twins import DEVICES, FLOATS, check, check_threads
+from numbanet.kernels import launch, sorting
+from tests.kernels.twins import DEVICES, FLOATS, check, check_threads, run
 
 SHAPES = [(1, 4, 1), (3, 5, 1), (2, 4, 3), (1, 7, 70)]  # (outer, n, inner)
 LENGTHS = [0, 1, 9]
@@ -51,6 +52,42 @@ def test_rows(shape, m, dtype, device):
     check(G.take_rows, device, [x, index], [np.zeros_like(values)])
     check(G.put_rows, device, [values, index], [x])
     check(G.add_rows, device, [values, index], [x], rtol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not cuda_is_available(), reason="no CUDA")
+@pytest.mark.parametrize("shape", [(1, 3, 1), (2, 4, 1), (2, 3, 2)])
+def test_the_sorted_index_gives_the_same_bits(shape, monkeypatch):
+    """Few long columns on CUDA: equal places are taken in the order in which they stood."""
+    monkeypatch.setattr(sorting, "WIDTH", 4)
+    outer, n, inner = shape
+    x, values, index = normal(*shape), normal(outer, 9, inner), places(n, outer, 9, inner)
+    calls = [(kernel, [values, index[0, :, 0].copy()]) for kernel in (G.put_rows, G.add_rows)]
+    calls += [(kernel, [values, index]) for kernel in (G.scatter, G.scatter_add, G.spread)] if inner == 1 else []
+    sorts = []
+    monkeypatch.setattr(G, "sort", lambda *arrays: sorts.append(arrays) or sorting.sort(*arrays))
+    for kernel, inputs in calls:
+        column_by_column = run(kernel, "cuda", inputs, [x])[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(G, "LONG_INDEX", 2)
+            assert run(kernel, "cuda", inputs, [x])[0].tobytes() == column_by_column.tobytes(), kernel.name
+    assert len(sorts) == len(calls)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("way", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(1, 4, 1), (2, 4, 3)])
+def test_folds(shape, way, device):
+    outer, n, inner = shape
+    values, index = normal(outer, 9, inner), places(n, outer, 9, inner)
+    values[0, 2] = np.nan
+    check(G.scatter_fold, device, [values, index], [normal(*shape) + 1], way)
+    check(G.scatter_fold, device, [values[:, :0].copy(), index[:, :0].copy()], [normal(*shape)], way)
+    whole = (values[:1, :4] * 3).clip(-3, 3)
+    whole[np.isnan(whole)] = 2
+    check(
+        G.scatter_fold, device, [whole.astype(np.int8), index[:1, :4].copy()], [np.full((1, n, inner), 3, np.int8)], way
+    )
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16])

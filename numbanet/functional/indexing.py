@@ -20,7 +20,7 @@ from numbanet.functional.arithmetic import clone, eq, mul, where
 from numbanet.functional.shape import Permute, copy_, expand, ravel, reshape
 from numbanet.kernels import elementwise
 from numbanet.kernels import gather as kernels
-from numbanet.shapes import broadcast_shapes, normalize_dim
+from numbanet.shapes import broadcast_shapes, check_one_device, normalize_dim
 from numbanet.tensor import Tensor, tensor, wrap
 
 __all__ = [
@@ -185,6 +185,8 @@ def _plain(x: Tensor, index: Any) -> tuple[tuple[Any, ...], bool]:
     parts = []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, Tensor):
+            if part.is_cuda and not x.is_cuda:  # the other way round is allowed, as in PyTorch
+                raise RuntimeError(f"index: a tensor on {x.device} with an index on {part.device}; use .cpu() first")
             if part.ndim == 0 and part.dtype.kind in "iu":
                 part = int(part)
             elif part.dtype.kind in "iub":
@@ -381,6 +383,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 
 
 def _put(name: str, input: Tensor, plain: tuple[Any, ...], value: Tensor, accumulate: bool) -> Tensor:
+    if value.ndim:  # single values are moved, as in PyTorch
+        check_one_device(name, input, value)
     look, rows, shape = _locate(input, plain)
     value = value.to(dtype=input.dtype, device=input.device)
     given = tuple(value.shape)
@@ -740,6 +744,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """
     if index.dtype != dtypes.int64:
         raise RuntimeError(f"take: index must be int64, got {index.dtype}")
+    check_one_device("take", input, index)
     values, n = devices.to_host(index._array), input._array.size
     if values.size and (values.min() < -n or values.max() >= n):
         raise IndexError(f"take: indices run from {values.min()} to {values.max()}, expected {-n} to {n - 1}")
@@ -756,6 +761,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """
     if mask.dtype != dtypes.bool:
         raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}")
+    check_one_device("masked_select", input, mask)
     shape = broadcast_shapes("masked_select", input.shape, mask.shape)
     if not shape:
         return getitem(reshape(input, (1,)), reshape(mask, (1,)))

@@ -119,6 +119,7 @@ def multilabel_margin_loss(
         raise RuntimeError(f"{name}: expected target of input's shape {x}, got {t}")
     if target.dtype != np.int64:
         raise RuntimeError(f"{name}: expected target of dtype int64, got {target.dtype}")
+    shapes.check_one_device(name, input, target)
     classes = x[-1]
     labels = devices.to_host(target._array).reshape(-1, classes)
     if labels.size and (labels.min() < -1 or labels.max() >= classes):

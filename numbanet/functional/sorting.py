@@ -13,7 +13,7 @@ from numbanet.functional.indexing import AddElements, gather
 from numbanet.functional.shape import narrow, ravel, reshape, squeeze, transpose
 from numbanet.kernels import gather as kernels
 from numbanet.kernels import sorting
-from numbanet.shapes import normalize_dim
+from numbanet.shapes import check_one_device, normalize_dim
 from numbanet.tensor import Tensor, as_tensor, wrap
 
 __all__ = ["argsort", "bincount", "isin", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique"]
@@ -237,6 +237,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError(f"bincount: minlength must not be negative, got {minlength}")
     if weights is not None and tuple(weights.shape) != tuple(input.shape):
         raise RuntimeError(f"bincount: weights have shape {tuple(weights.shape)}, input {tuple(input.shape)}")
+    check_one_device("bincount", input, weights)
     numbers = devices.to_host(input._array)
     if numbers.size and numbers.min() < 0:
         raise RuntimeError(f"bincount: expected numbers from 0 on, got {numbers.min()}")
@@ -250,6 +251,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is one of ``test_elements``, found on the host."""
+    check_one_device("isin", elements, test_elements)
     a, b = as_tensor(elements), as_tensor(test_elements)
     found = np.isin(devices.to_host(a._array), devices.to_host(b._array), invert=invert)
     return wrap(devices.to_device(np.asarray(found), a.device))
@@ -267,6 +269,7 @@ def searchsorted(
         raise RuntimeError(f"searchsorted: expected a sorted vector, got shape {tuple(sorted_sequence.shape)}")
     if side not in (None, "left", "right") or (side == "left" and right):
         raise RuntimeError(f"searchsorted: side must be 'left' or 'right' and fit right={right}, got {side!r}")
+    check_one_device("searchsorted", sorted_sequence, values)
     wanted = as_tensor(values)
     way: Any = "right" if right or side == "right" else "left"
     places = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)

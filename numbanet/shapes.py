@@ -140,6 +140,16 @@ def check_floating_mixed(name: str, *, input: Any, **tensors: Any) -> None:
     check_floating(name, input=input, **tensors)
 
 
+def check_one_device(name: str, *values: Any) -> None:
+    """Refuse tensors on different devices, before any is copied to the host; what is no tensor passes."""
+    found = None
+    for value in values:
+        device = getattr(value, "device", None) if hasattr(value, "_array") else None
+        if device is not None and found is not None and device != found:
+            raise RuntimeError(f"{name}: tensors on {found} and on {device}; move them to one device with .to()")
+        found = found or device
+
+
 def hashable(value: Any) -> Any:
     """Lists as tuples, so that geometries can be cached."""
     return tuple(value) if isinstance(value, list) else value

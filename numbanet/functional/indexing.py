@@ -20,7 +20,7 @@ from numbanet.functional.arithmetic import clone, eq, mul, ne, where
 from numbanet.functional.shape import Permute, copy_, expand, ravel, reshape
 from numbanet.kernels import elementwise, search
 from numbanet.kernels import gather as kernels
-from numbanet.shapes import broadcast_shapes, normalize_dim
+from numbanet.shapes import broadcast_shapes, check_one_device, normalize_dim
 from numbanet.tensor import Tensor, tensor, wrap
 
 __all__ = [
@@ -185,6 +185,8 @@ def _plain(x: Tensor, index: Any) -> tuple[tuple[Any, ...], bool]:
     parts = []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, Tensor):
+            if part.is_cuda and not x.is_cuda:  # the other way round is allowed, as in PyTorch
+                raise RuntimeError(f"index: a tensor on {x.device} with an index on {part.device}; use .cpu() first")
             if part.ndim == 0 and part.dtype.kind in "iu":
                 part = int(part)
             elif part.dtype.kind in "iub" and part.is_cuda and x.is_cuda:  # stays there
@@ -395,6 +397,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 
 
 def _put(name: str, input: Tensor, plain: tuple[Any, ...], value: Tensor, accumulate: bool) -> Tensor:
+    if value.ndim:  # single values are moved, as in PyTorch
+        check_one_device(name, input, value)
     look, rows, shape = _locate(input, plain)
     value = value.to(dtype=input.dtype, device=input.device)
     given = tuple(value.shape)
@@ -758,6 +762,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """
     if index.dtype != dtypes.int64:
         raise RuntimeError(f"take: index must be int64, got {index.dtype}")
+    check_one_device("take", input, index)
     values, n = index._array, input._array.size
     low, high = finding.extent(values) if values.size else (0, -1)
     if low < -n or high >= n:
@@ -779,6 +784,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """
     if mask.dtype != dtypes.bool:
         raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}")
+    check_one_device("masked_select", input, mask)
     shape = broadcast_shapes("masked_select", input.shape, mask.shape)
     if not shape:
         return getitem(reshape(input, (1,)), reshape(mask, (1,)))

@@ -121,6 +121,7 @@ def multilabel_margin_loss(
         raise RuntimeError(f"{name}: expected target of input's shape {x}, got {t}")
     if target.dtype != np.int64:
         raise RuntimeError(f"{name}: expected target of dtype int64, got {target.dtype}")
+    shapes.check_one_device(name, input, target)
     classes = x[-1]
     if target.is_cuda and x[0]:
         low, high = finding.extent(target._array)

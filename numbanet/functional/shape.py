@@ -19,7 +19,7 @@ from numbanet.functional import finding, inplace
 from numbanet.functional.arithmetic import clone, unbroadcast, where
 from numbanet.kernels import elementwise, gather
 from numbanet.random import Generator, default_generator
-from numbanet.shapes import broadcast_shapes, normalize_dim, shape_argument
+from numbanet.shapes import broadcast_shapes, check_one_device, normalize_dim, shape_argument
 from numbanet.tensor import Tensor, check_numel, tensor, wrap
 
 __all__ = [
@@ -633,6 +633,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
             )
         if x.dtype != given[0].dtype:
             raise RuntimeError(f"meshgrid: element {position} is {x.dtype}, element 0 {given[0].dtype}; all must agree")
+    check_one_device("meshgrid", *given)
     swapped = indexing == "xy" and len(given) >= 2
     if swapped:
         given[0], given[1] = given[1], given[0]

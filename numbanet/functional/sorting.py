@@ -16,7 +16,7 @@ from numbanet.functional.reduction import sum as total
 from numbanet.functional.shape import cat, narrow, ravel, reshape, squeeze, transpose
 from numbanet.kernels import elementwise, search, sorting
 from numbanet.kernels import gather as kernels
-from numbanet.shapes import normalize_dim
+from numbanet.shapes import check_one_device, normalize_dim
 from numbanet.tensor import Tensor, as_tensor, wrap
 
 __all__ = ["argsort", "bincount", "isin", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique"]
@@ -267,6 +267,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError(f"bincount: minlength must not be negative, got {minlength}")
     if weights is not None and tuple(weights.shape) != tuple(input.shape):
         raise RuntimeError(f"bincount: weights have shape {tuple(weights.shape)}, input {tuple(input.shape)}")
+    check_one_device("bincount", input, weights)
     numbers = input._array
     low, high = finding.extent(numbers) if numbers.size else (0, -1)
     if low < 0:
@@ -292,6 +293,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is one of ``test_elements``."""
+    check_one_device("isin", elements, test_elements)
     a, b = as_tensor(elements), as_tensor(test_elements)
     if a.is_cuda:
         kind = np.promote_types(a.dtype, b.dtype)
@@ -316,6 +318,7 @@ def searchsorted(
         raise RuntimeError(f"searchsorted: expected a sorted vector, got shape {tuple(sorted_sequence.shape)}")
     if side not in (None, "left", "right") or (side == "left" and right):
         raise RuntimeError(f"searchsorted: side must be 'left' or 'right' and fit right={right}, got {side!r}")
+    check_one_device("searchsorted", sorted_sequence, values)
     wanted = as_tensor(values)
     if sorted_sequence.is_cuda:
         kind = np.promote_types(sorted_sequence.dtype, wanted.dtype)

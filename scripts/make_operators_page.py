@@ -73,9 +73,9 @@ class Facts:
 
 
 def on_cuda(called: Iterable[str]) -> bool:
-    """Whether every kernel has a CUDA twin, or is one that CUDA does without."""
+    """Whether every kernel has a CUDA twin."""
     kernels = operators.all_kernels()
-    return all(name in operators.CPU_ALONE or kernels[name].cuda is not None for name in called)
+    return all(kernels[name].cuda is not None for name in called)
 
 
 def facts(run: Any) -> Facts:

@@ -691,12 +691,6 @@ RANDOM = {
     *("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout", "RReLU"),
 }
 
-# Kernels of the CPU alone: on CUDA, the operators that use them are made of other operators.
-CPU_ALONE = {
-    *("distance_forward", "distance_backward", "cosine_forward", "cosine_backward"),
-    *("normalize_forward", "normalize_backward", "sum_of_squares", "sum_of_magnitudes", "largest_magnitude"),
-}
-
 # ---------------------------------------------------------------------------------------------------------- layers
 
 LAYERS: dict[str, Layer] = {

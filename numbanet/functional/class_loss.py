@@ -171,8 +171,12 @@ def _along(values: Tensor, dim: int, ndim: int) -> Tensor:
 def _forward_of_classes(ctx: Any, x: Tensor, classes: _Classes, reduction: str, ignore_index: int, run: Any) -> Tensor:
     """What ``CrossEntropyFunction`` and ``NLLFunction`` have in common; ``run(losses, sums)`` calls the kernel."""
     shape, dtype = tuple(x._array.shape), x._array.dtype
-    losses = devices.empty(tuple(classes.target.shape) if reduction == "none" else (0, 0), dtype, x.device)
-    sums = devices.empty((3,), dtypes.widened(dtype), x.device)
+    wide = dtypes.widened(dtype)
+    if type(x._array) is np.ndarray:
+        losses, sums = np.empty(classes.target.shape if reduction == "none" else (0, 0), dtype), np.empty(3, wide)
+    else:
+        losses = devices.empty(tuple(classes.target.shape) if reduction == "none" else (0, 0), dtype, x.device)
+        sums = devices.empty((3,), wide, x.device)
     if classes.x.size:
         run(losses, sums)
         if type(sums) is np.ndarray and sums[2]:
@@ -219,7 +223,8 @@ class CrossEntropyFunction(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, classes: _Classes, reduction: str, ignore_index: int, smoothing: float) -> Tensor:
-        lse = devices.empty(tuple(classes.target.shape), dtypes.widened(x._array.dtype), x.device)
+        shape, wide = tuple(classes.target.shape), dtypes.widened(x._array.dtype)
+        lse = np.empty(shape, wide) if type(x._array) is np.ndarray else devices.empty(shape, wide, x.device)
         ctx.settings = ignore_index, smoothing
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(x, wrap(classes.target), wrap(classes.weight), wrap(lse))

@@ -61,18 +61,24 @@ def embedding(
         if not -count <= padding_idx < count:
             raise RuntimeError(f"embedding: padding_idx={padding_idx} is out of range for {count} rows")
         padding_idx %= count
-    low, high = finding.extent(input._array) if input._array.size else (0, -1)
+    numbers = input._array
+    if not numbers.size:
+        low, high = 0, -1
+    elif input.is_cuda:
+        low, high = finding.extent(numbers)
+    else:  # negative numbers are the largest of all when read as unsigned: one pass finds whatever is out of range
+        inside = int(numbers.view(f"u{numbers.itemsize}").max()) < count
+        low, high = (0, count - 1) if inside else finding.extent(numbers)
     if low < 0 or high >= count:
         raise IndexError(f"embedding: index out of range: numbers run from {low} to {high}, expected 0 to {count - 1}")
     rows = devices.contiguous(input.to(dtype=dtypes.int64)._array).reshape(-1)
     if max_norm is not None:
         _shorten(weight, rows, max_norm, norm_type)
-    table = reshape(weight, (1, count, width))
     if padding_idx is not None or scale_grad_by_freq:
-        looked_up = EmbeddingRows.apply(table, rows, padding_idx, scale_grad_by_freq)
+        looked_up = EmbeddingRows.apply(weight, rows, padding_idx, scale_grad_by_freq)
     else:
-        looked_up = TakeRows.apply(table, rows)
-    return reshape(looked_up, (*input.shape, width))
+        looked_up = TakeRows.apply(weight, rows, 0)
+    return looked_up if input.ndim == 1 else reshape(looked_up, (*input.shape, width))
 
 
 def _shorten(weight: Tensor, rows: Any, max_norm: float, norm_type: float) -> None:
@@ -90,10 +96,10 @@ class EmbeddingRows(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Any, padding_idx: int | None, by_frequency: bool) -> Tensor:
-        outer, ctx.n, inner = x._array.shape
+        ctx.n, inner = x._array.shape
         ctx.index, ctx.padding_idx, ctx.by_frequency = index, padding_idx, by_frequency
-        out = devices.empty((outer, index.size, inner), x.dtype, x.device)
-        gather.take_rows(devices.contiguous(x._array), index, out)
+        out = devices.empty((index.size, inner), x.dtype, x.device)
+        gather.take_rows(devices.contiguous(x._array).reshape((1, ctx.n, inner)), index, out.reshape((1, *out.shape)))
         return wrap(out)
 
     @staticmethod
@@ -107,7 +113,7 @@ class EmbeddingRows(Function):
         if ctx.padding_idx is not None:
             share[rows == ctx.padding_idx] = 0
         scaled = grad * wrap(devices.to_device(share, grad.device))
-        return AddRows.apply(scaled, ctx.index, ctx.n), None, None, None
+        return AddRows.apply(scaled, ctx.index, ctx.n, 0), None, None, None
 
 
 def _shares(ctx: Any, grad: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from functools import reduce
 
 import numpy as np
 
+from numbanet import devices
 from numbanet.autograd import no_grad
 from numbanet.dtypes import is_half, promote_types
 from numbanet.functional.shape import stack
@@ -83,6 +84,11 @@ def total_norm(tensors: Sequence[Tensor], norm_type: float) -> Tensor:
 
 def _norm(x: Tensor, p: float) -> Tensor:
     """The norm of one tensor; of several tensors' norms, the norm of all."""
+    if x.is_cuda and x._array.dtype in _FLOATS and p in _NORMS:
+        out = devices.empty((1,), x._array.dtype, x.device)
+        _NORMS[p](devices.contiguous(x._array).reshape(x.numel()), out)
+        total = wrap(out).reshape(())
+        return total**0.5 if p == 2 else total
     sizes = x.abs()
     if p == math.inf:
         return sizes.max()

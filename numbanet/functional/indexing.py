@@ -60,69 +60,77 @@ def _zeros(shape: tuple[int, ...], like: Tensor) -> Any:
 
 
 class TakeRows(Function):
-    """x (O, N, J) at the rows of ``index`` (M,): (O, M, J)."""
+    """x at the positions ``index`` (M,) along dimension ``dim``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Any) -> Tensor:
-        outer, ctx.n, inner = x._array.shape
-        ctx.index = index
-        out = devices.empty((outer, index.size, inner), x.dtype, x.device)
-        kernels.take_rows(devices.contiguous(x._array), index, out)
+    def forward(ctx: Any, x: Tensor, index: Any, dim: int) -> Tensor:
+        shape = x._array.shape
+        outer, ctx.n, inner = _around(shape, dim)
+        ctx.index, ctx.dim = index, dim
+        out = devices.empty((*shape[:dim], index.size, *shape[dim + 1 :]), x.dtype, x.device)
+        kernels.take_rows(
+            devices.contiguous(x._array).reshape((outer, ctx.n, inner)), index, out.reshape((outer, index.size, inner))
+        )
         return wrap(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return AddRows.apply(grad, ctx.index, ctx.n), None
+        return AddRows.apply(grad, ctx.index, ctx.n, ctx.dim), None, None
 
 
 class AddRows(Function):
-    """Zeros (O, N, J) with the rows of ``values`` (O, M, J) added at ``index`` (M,)."""
+    """Zeros, of size n along ``dim``, with the parts of ``values`` added at the positions ``index`` (M,)."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Any, n: int) -> Tensor:
-        ctx.index = index
-        outer, _, inner = values._array.shape
-        out = _zeros((outer, n, inner), values)
-        kernels.add_rows(devices.contiguous(values._array), index, out)
+    def forward(ctx: Any, values: Tensor, index: Any, n: int, dim: int) -> Tensor:
+        ctx.index, ctx.dim = index, dim
+        shape = values._array.shape
+        outer, m, inner = _around(shape, dim)
+        out = _zeros((*shape[:dim], n, *shape[dim + 1 :]), values)
+        kernels.add_rows(
+            devices.contiguous(values._array).reshape((outer, m, inner)), index, out.reshape((outer, n, inner))
+        )
         return wrap(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return TakeRows.apply(grad, ctx.index), None, None
+        return TakeRows.apply(grad, ctx.index, ctx.dim), None, None, None
 
 
 class TakeElements(Function):
-    """out[o, i, j] = x[o, index[o, i, j], j]."""
+    """x at the positions ``index`` (O, M, J) along ``dim``: out[o, i, j] = x[o, index[o, i, j], j]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Any) -> Tensor:
-        ctx.index, ctx.n = index, x._array.shape[1]
-        out = devices.empty(tuple(index.shape), x.dtype, x.device)
+    def forward(ctx: Any, x: Tensor, index: Any, dim: int) -> Tensor:
+        shape = x._array.shape
+        sizes = _around(shape, dim)
+        ctx.index, ctx.n, ctx.dim = index, sizes[1], dim
+        out = devices.empty(_along(shape, dim, index.shape[1]), x.dtype, x.device)
         outside = devices.empty((1,), dtypes.bool, x.device)
-        kernels.gather(devices.contiguous(x._array), index, out, outside)
+        kernels.gather(devices.contiguous(x._array).reshape(sizes), index, out.reshape(tuple(index.shape)), outside)
         if devices.to_host(outside)[0]:
             _check_range("gather", wrap(index), ctx.n, RuntimeError)
         return wrap(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return AddElements.apply(grad, ctx.index, ctx.n), None
+        return AddElements.apply(grad, ctx.index, ctx.n, ctx.dim), None, None
 
 
 class AddElements(Function):
-    """Zeros (O, N, J) with values[o, i, j] added at [o, index[o, i, j], j]."""
+    """Zeros, of size n along ``dim``, with ``values`` added at the positions ``index`` (O, M, J) along it."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Any, n: int) -> Tensor:
-        ctx.index = index
-        outer, _, inner = values._array.shape
-        out = devices.empty((outer, n, inner), values.dtype, values.device)
-        kernels.spread(devices.contiguous(values._array), index, out)
+    def forward(ctx: Any, values: Tensor, index: Any, n: int, dim: int) -> Tensor:
+        ctx.index, ctx.dim = index, dim
+        outer, _, inner = sizes = tuple(index.shape)
+        out = devices.empty(_along(values._array.shape, dim, n), values.dtype, values.device)
+        kernels.spread(devices.contiguous(values._array).reshape(sizes), index, out.reshape((outer, n, inner)))
         return wrap(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return TakeElements.apply(grad, ctx.index), None, None
+        return TakeElements.apply(grad, ctx.index, ctx.dim), None, None, None
 
 
 class WriteRows(Function):
@@ -141,7 +149,7 @@ class WriteRows(Function):
         if ctx.needs_input_grad[0]:
             grad_x = grad if ctx.add else WriteRows.apply(grad, _no_rows(grad, ctx.index), ctx.index, False)
         if ctx.needs_input_grad[1]:
-            grad_values = TakeRows.apply(grad, ctx.index)
+            grad_values = TakeRows.apply(grad, ctx.index, 1)
         return grad_x, grad_values, None, None
 
 
@@ -167,13 +175,18 @@ class WriteElements(Function):
             zeros = wrap(_zeros(tuple(ctx.index.shape), grad))
             grad_x = grad if ctx.add else WriteElements.apply(grad, zeros, ctx.index, False)
         if ctx.needs_input_grad[1]:
-            grad_values = TakeElements.apply(grad, ctx.index)
+            grad_values = TakeElements.apply(grad, ctx.index, 1)
         return grad_x, grad_values, None, None
 
 
 def _around(shape: tuple[int, ...], dim: int) -> tuple[int, int, int]:
     """(outer, n, inner) of a shape around a dimension; of () it is (1, 1, 1)."""
     return (prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :])) if shape else (1, 1, 1)
+
+
+def _along(shape: tuple[int, ...], dim: int, size: int) -> tuple[int, ...]:
+    """The shape with another size along a dimension; () stays as it is."""
+    return (*shape[:dim], size, *shape[dim + 1 :]) if shape else ()
 
 
 # ------------------------------------------------------------------------------------------------------ brackets
@@ -240,7 +253,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if basic:
         return Slice.apply(input, plain)
     look, rows, shape = _locate(input, plain)
-    return reshape(TakeRows.apply(reshape(look.tensor, look.sizes), rows), shape)
+    return reshape(TakeRows.apply(reshape(look.tensor, look.sizes), rows, 1), shape)
 
 
 class _Look:
@@ -481,14 +494,12 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """
     dim = normalize_dim("index_select", dim, input.ndim)
     shape = tuple(input._array.shape)
-    sizes = _around(shape, dim)
-    rows = _rows_argument("index_select", index, sizes[1])
+    rows = _rows_argument("index_select", index, shape[dim] if shape else 1)
     if not shape:
         if rows.size != 1:
             raise RuntimeError(f"index_select: a tensor without dimensions takes one index, got {rows.size}")
         return clone(input)
-    taken = TakeRows.apply(reshape(input, sizes), rows)
-    return reshape(taken, (*shape[:dim], rows.size, *shape[dim + 1 :]))
+    return TakeRows.apply(input, rows, dim)
 
 
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
@@ -591,7 +602,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
         return reshape(getitem(ravel(input), slice(0, 0)), shape)
     part = _part(input, shape, dim)
     place = devices.contiguous(index.to(dtype=dtypes.int64)._array).reshape(_around(shape, dim))
-    return reshape(TakeElements.apply(reshape(part, _around(tuple(part.shape), dim)), place), shape)
+    taken = TakeElements.apply(part, place, dim)
+    return taken if taken._array.shape == shape else reshape(taken, shape)
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
@@ -772,7 +784,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
         rows = devices.contiguous(values).reshape(-1)
     else:
         rows = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(-1)
-    taken = TakeRows.apply(reshape(input, (1, n, 1)), devices.to_device(rows, input.device))
+    taken = TakeRows.apply(reshape(input, (1, n, 1)), devices.to_device(rows, input.device), 1)
     return reshape(taken, tuple(index.shape))
 
 

@@ -89,7 +89,7 @@ class PairLoss(NamedTuple):
     target_slope: Callable[[Tensor, Tensor, Any], Tensor] | None = None
 
 
-def _pair_loss(
+def pair_loss(
     loss: PairLoss, x: Tensor, t: Tensor, weight: Tensor | None, reduction: str, p: Tensor | float = 1.0
 ) -> Tensor:
     """``loss`` of two tensors of one shape and dtype, reduced; weight and p are of that shape, or one number."""
@@ -159,7 +159,7 @@ def _flat(x: Tensor) -> Any:
     return devices.contiguous(x._array).reshape(-1)
 
 
-def _broadcast(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def broadcast(name: str, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Both tensors in the shape to which they broadcast."""
     a, b = tuple(x._array.shape), tuple(t._array.shape)
     if a == b:
@@ -179,7 +179,7 @@ def _pairs(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
         UserWarning,
         stacklevel=3,
     )
-    return _broadcast(name, x, t)
+    return broadcast(name, x, t)
 
 
 def _weight_of(name: str, weight: Any, argument: str, x: Tensor) -> Tensor | None:
@@ -218,7 +218,22 @@ _BCE_WITH_LOGITS = PairLoss(
 _SOFT_MARGIN = PairLoss(kernels.soft_margin, lambda x, t, p: -t * sigmoid(-t * x), lambda x, t, p: -x * sigmoid(-t * x))
 _KL_DIV = PairLoss(kernels.kl_div, lambda x, t, p: -t, lambda x, t, p: log(t) + 1 - x)
 _KL_DIV_OF_LOGS = PairLoss(kernels.kl_div_of_logs, lambda x, t, p: -exp(t), lambda x, t, p: exp(t) * (t - x + 1))
+HINGE_EMBEDDING = PairLoss(
+    kernels.hinge_embedding, lambda x, t, p: _kind((t != 1) * (x <= p), x) * -1 + _kind(t != -1, x)
+)
+COSINE_EMBEDDING = PairLoss(kernels.cosine_embedding, lambda x, t, p: _kind((t == -1) * (x >= p), x) - _kind(t == 1, x))
+MARGIN_RANKING = PairLoss(
+    kernels.margin_ranking,
+    lambda x, t, p: -t * _kind(p - t * x >= 0, x),
+    lambda x, t, p: -x * _kind(p - t * x >= 0, x),
+)
+MARGIN = PairLoss(kernels.margin, lambda x, t, p: _kind(p + x - t >= 0, x))  # max(0, p + x - t)
 _POISSON = PairLoss(kernels.poisson, lambda x, t, p: exp(x) - t, lambda x, t, p: -x)
+
+
+def _kind(truth: Tensor, x: Tensor) -> Tensor:
+    """1 and 0 of x's dtype for True and False."""
+    return truth.to(dtype=x.dtype)
 
 
 def _clamped(d: Tensor, limit: Tensor) -> Tensor:
@@ -344,18 +359,18 @@ def _difference(
     """A loss of input - target with an optional weight, which (as in PyTorch) may want a gradient here."""
     reduction = reduction_name(name, reduction, size_average, reduce)
     if weight is None:
-        return _pair_loss(loss, *_pairs(name, input, target), None, reduction, p)
+        return pair_loss(loss, *_pairs(name, input, target), None, reduction, p)
     given = tuple(input.shape) if isinstance(input, Tensor) else ()
     if not isinstance(weight, Tensor) or tuple(weight.shape) != given:
         raise ValueError(f"{name}: expected weight of input's shape {given}, got {tuple(getattr(weight, 'shape', ()))}")
     x, t = _pairs(name, input, target)
     if weight.requires_grad or weight.dtype != x.dtype or tuple(x.shape) != given:
-        losses = _pair_loss(loss, x, t, None, "none", p) * weight
+        losses = pair_loss(loss, x, t, None, "none", p) * weight
         divided = reduction == "mean" and averages_weight
         return losses.sum() / weight.sum() if divided else reduced(losses, reduction)
     if reduction == "mean" and averages_weight:
-        return _pair_loss(loss, x, t, weight, "sum", p) / weight.sum()
-    return _pair_loss(loss, x, t, weight, reduction, p)
+        return pair_loss(loss, x, t, weight, "sum", p) / weight.sum()
+    return pair_loss(loss, x, t, weight, reduction, p)
 
 
 def binary_cross_entropy(
@@ -392,7 +407,7 @@ def binary_cross_entropy(
                 raise RuntimeError(
                     f"{name}: all elements of {argument} must be between 0 and 1, got {low} to {high} (shape {values.shape})"
                 )
-    return _pair_loss(_BCE, input, target, weight, reduction)
+    return pair_loss(_BCE, input, target, weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -427,7 +442,7 @@ def binary_cross_entropy_with_logits(
     _check_same_shape(name, input, target)
     x, t = operands(name, input, target)
     weight, pos_weight = _weight_of(name, weight, "weight", x), _weight_of(name, pos_weight, "pos_weight", x)
-    return _pair_loss(_BCE_WITH_LOGITS, x, t, weight, reduction, 1.0 if pos_weight is None else pos_weight)
+    return pair_loss(_BCE_WITH_LOGITS, x, t, weight, reduction, 1.0 if pos_weight is None else pos_weight)
 
 
 def _check_same_shape(name: str, input: Tensor, target: Tensor) -> None:
@@ -457,10 +472,10 @@ def multilabel_soft_margin_loss(
     """
     name = "multilabel_soft_margin_loss"
     reduction = reduction_name(name, reduction, size_average, reduce)
-    x, t = _broadcast(name, *floats(name, input=input, target=target))
+    x, t = broadcast(name, *floats(name, input=input, target=target))
     if input.ndim == 0:
         raise RuntimeError(f"{name}: expected input of shape (N, C), got ()")
-    losses = _pair_loss(_BCE_WITH_LOGITS, x, t, None, "none")
+    losses = pair_loss(_BCE_WITH_LOGITS, x, t, None, "none")
     if weight is not None:
         losses = losses * weight
     dim = input.ndim - 1
@@ -494,7 +509,7 @@ def sigmoid_focal_loss(
         raise ValueError(f"{name}: alpha must be between 0 and 1, or -1, got {alpha}")
     x, t = floats(name, inputs=inputs, targets=targets)
     _check_same_shape(name, inputs, targets)
-    surprise = _pair_loss(_BCE_WITH_LOGITS, x, t, None, "none")
+    surprise = pair_loss(_BCE_WITH_LOGITS, x, t, None, "none")
     p = sigmoid(x)
     losses = surprise * (p + t - p * t * 2) ** gamma  # 1 - the target's probability
     if alpha >= 0:
@@ -521,8 +536,8 @@ def soft_margin_loss(
     """
     name = "soft_margin_loss"
     reduction = reduction_name(name, reduction, size_average, reduce)
-    x, t = _broadcast(name, *floats(name, input=input, target=target))
-    return _pair_loss(_SOFT_MARGIN, x, t, None, reduction)
+    x, t = broadcast(name, *floats(name, input=input, target=target))
+    return pair_loss(_SOFT_MARGIN, x, t, None, reduction)
 
 
 def kl_div(
@@ -560,8 +575,8 @@ def kl_div(
         )
     batchmean = not old and reduction == "batchmean"
     reduction = "sum" if batchmean else reduction_name(name, reduction, size_average, reduce)
-    x, t = _broadcast(name, *floats(name, input=input, target=target))
-    loss = _pair_loss(_KL_DIV_OF_LOGS if log_target else _KL_DIV, x, t, None, reduction)
+    x, t = broadcast(name, *floats(name, input=input, target=target))
+    loss = pair_loss(_KL_DIV_OF_LOGS if log_target else _KL_DIV, x, t, None, reduction)
     return loss / input.shape[0] if batchmean and input.ndim else loss
 
 
@@ -594,10 +609,10 @@ def poisson_nll_loss(
     """
     name = "poisson_nll_loss"
     reduction = reduction_name(name, reduction, size_average, reduce)
-    x, t = _broadcast(name, *floats(name, input=input, target=target))
+    x, t = broadcast(name, *floats(name, input=input, target=target))
     if log_input and not full:
-        return _pair_loss(_POISSON, x, t, None, reduction)
-    losses = _pair_loss(_POISSON, x, t, None, "none") if log_input else x - t * log(x + eps)
+        return pair_loss(_POISSON, x, t, None, reduction)
+    losses = pair_loss(_POISSON, x, t, None, "none") if log_input else x - t * log(x + eps)
     if full:
         few = t <= 1
         many = t.masked_fill(few, 1.0)

@@ -1,4 +1,4 @@
-"""Loss functions of margins and distances: expressions of differentiable functions."""
+"""Loss functions of margins and distances: losses of pairs, and expressions of differentiable functions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ from numbanet import devices, shapes
 from numbanet.functional import finding
 from numbanet.functional.arithmetic import clamp_min, logical_and, logical_not, minimum, where
 from numbanet.functional.distance import cosine_similarity, pairwise_distance
-from numbanet.functional.loss import check_constant, check_tensors, floats, reduced, reduction_name
+from numbanet.functional.loss import (
+    COSINE_EMBEDDING,
+    HINGE_EMBEDDING,
+    MARGIN,
+    MARGIN_RANKING,
+    broadcast,
+    check_constant,
+    check_tensors,
+    floats,
+    pair_loss,
+    reduced,
+    reduction_name,
+)
 from numbanet.functional.reduction import cumsum
-from numbanet.tensor import Tensor, wrap, zeros_like
+from numbanet.tensor import Tensor, operands, wrap, zeros_like
 
 __all__ = [
     "contrastive_loss",
@@ -182,8 +194,8 @@ def hinge_embedding_loss(
     check_tensors(name, target=target)
     shapes.check_floating(name, input=input)
     shapes.broadcast_shapes(name, input.shape, target.shape)
-    far = where(target != 1, clamp_min(margin - input, 0), 0.0)
-    return reduced(where(target != -1, input, 0.0) + far, reduction)
+    x, t = broadcast(name, input, target.detach().to(dtype=input.dtype))
+    return pair_loss(HINGE_EMBEDDING, x, t, None, reduction, margin)
 
 
 def margin_ranking_loss(
@@ -216,7 +228,10 @@ def margin_ranking_loss(
             f"{name}: expected tensors of as many dimensions, got input1 {sizes[0]}, input2 {sizes[1]}, target {sizes[2]}"
         )
     shapes.broadcast_shapes(name, *sizes)
-    return reduced(clamp_min(-target * (input1 - input2) + margin, 0), reduction)
+    one, two, t = operands(name, input1, input2, target)
+    if one.dtype.kind != "f":
+        return reduced(clamp_min(-t * (one - two) + margin, 0), reduction)
+    return pair_loss(MARGIN_RANKING, *broadcast(name, one - two, t), None, reduction, margin)
 
 
 def cosine_embedding_loss(
@@ -256,8 +271,8 @@ def cosine_embedding_loss(
     shape = shapes.broadcast_shapes(name, one, two)
     shapes.broadcast_shapes(name, shape[:-1], marks)
     cosine = cosine_similarity(a, b, -1, 1e-6)
-    losses = where(target == 1, 1 - cosine, 0.0) + where(target == -1, clamp_min(cosine - margin, 0), 0.0)
-    return reduced(losses, reduction)
+    x, t = broadcast(name, cosine, target.detach().to(dtype=cosine.dtype))
+    return pair_loss(COSINE_EMBEDDING, x, t, None, reduction, margin)
 
 
 def _check_ranks(name: str, **tensors: Any) -> None:
@@ -313,7 +328,7 @@ def triplet_margin_loss(
     def distance(a: Tensor, b: Tensor) -> Tensor:
         return pairwise_distance(a, b, p, eps)
 
-    return reduced(_triplets(anchor, positive, negative, distance, margin, swap), reduction)
+    return _triplets(anchor, positive, negative, distance, margin, swap, reduction)
 
 
 def _triplets(
@@ -323,11 +338,14 @@ def _triplets(
     distance: Callable[[Tensor, Tensor], Tensor],
     margin: float,
     swap: bool,
+    reduction: str,
 ) -> Tensor:
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = minimum(far, distance(positive, negative))
-    return clamp_min(margin + near - far, 0)
+    if near.dtype.kind == "f" and near.dtype == far.dtype:
+        return pair_loss(MARGIN, *broadcast("triplet_margin_loss", near, far), None, reduction, margin)
+    return reduced(clamp_min(margin + near - far, 0), reduction)
 
 
 def triplet_margin_with_distance_loss(
@@ -358,7 +376,7 @@ def triplet_margin_with_distance_loss(
     check_margin(name, margin)
     _check_ranks(name, anchor=anchor, positive=positive, negative=negative)
     distance = pairwise_distance if distance_function is None else distance_function
-    return reduced(_triplets(anchor, positive, negative, distance, margin, swap), reduction)
+    return _triplets(anchor, positive, negative, distance, margin, swap, reduction)
 
 
 def quadruplet_loss(

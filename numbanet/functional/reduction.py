@@ -292,7 +292,7 @@ class AlongDim(Function):
             values = devices.contiguous(grad._array).reshape(one)
             gather.spread(values, positions._array.reshape(one), dx.reshape((one[0], shape[dim], one[2])))
             return wrap(dx), None, None, None
-        spread = AddElements.apply(grad.reshape(one), positions._array.reshape(one), shape[dim])
+        spread = AddElements.apply(grad.reshape(one), positions._array.reshape(one), shape[dim], 1)
         return spread.reshape(shape), None, None, None
 
 
@@ -467,7 +467,12 @@ class Moments(Function):
         kept = tuple(center.shape)
         count = float(product(x._array.shape[d] for d in ctx.dims))
         if not is_grad_enabled() and ctx.dims and x._array.size:
-            small = center, grad_var.reshape(kept) * (2 * ctx.factor), grad_mean.reshape(kept) / count
+            if type(x._array) is np.ndarray:
+                factor, size = x.dtype.type(2 * ctx.factor), x.dtype.type(count)
+                scale, shift = wrap(grad_var._array.reshape(kept) * factor), wrap(grad_mean._array.reshape(kept) / size)
+            else:
+                scale, shift = grad_var.reshape(kept) * (2 * ctx.factor), grad_mean.reshape(kept) / count
+            small = center, scale, shift
             return _along(reduction.moments_backward, x, ctx.dims, *small), None, None, None
         grad = (x - center) * (grad_var.reshape(kept) * (2 * ctx.factor))
         return grad + grad_mean.reshape(kept) / count, None, None, None

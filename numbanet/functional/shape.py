@@ -507,7 +507,21 @@ class Cat(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return (None, *split(grad, ctx.sizes, ctx.dim))
+        if is_grad_enabled():
+            return (None, *split(grad, ctx.sizes, ctx.dim))
+        # Views, as split's, but no places in a graph that nobody asked for: networks join hundreds of tensors.
+        array, start = grad._array, 0
+        parts: list[Any] = [None]
+        for size, needed in zip(ctx.sizes, ctx.needs_input_grad[1:], strict=True):
+            index = (slice(None),) * ctx.dim + (slice(start, start + size),)
+            start += size
+            if needed:
+                part = wrap(devices.view(array, itemgetter(index)))
+                grad._share_changes(part)
+                parts.append(part)
+            else:
+                parts.append(None)
+        return tuple(parts)
 
 
 _JOINED = 1 << 17  # elements from which on copying in parallel is faster than NumPy's joining

@@ -56,8 +56,7 @@ class Rows(Function):
                 return wrap(out), None, None, None
             kernels.spread(values, places._array.reshape(shape), out.reshape((shape[0], ctx.n, 1)))
             return wrap(out), None, None, None
-        spread = AddElements.apply(reshape(grad, shape), places._array.reshape(shape), ctx.n)
-        return reshape(spread, (shape[0], ctx.n)), None, None, None
+        return AddElements.apply(grad, places._array.reshape(shape), ctx.n, 1), None, None, None
 
 
 def _sorted(kernel: Any, input: Tensor, dim: int, count: int, down: bool) -> Sorted:

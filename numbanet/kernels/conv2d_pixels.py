@@ -201,6 +201,7 @@ def _grad_input_layouts(h, w, kh, kw, oh, ow, sh, sw, pt, pl, dh, dw) -> tuple[_
             taps = {i: r - i * dilation // stride for i in range(kernel) if i * dilation % stride == residue}
             if first < size:
                 found.append((ceil(size - first, stride), first, taps))
+        found.sort(key=lambda part: part[1])  # neighbours' results are written together
         lowest = min((t for *_, taps in found for t in taps.values()), default=0)
         return [(n, first, {i: t - lowest for i, t in taps.items()}) for n, first, taps in found], -lowest
 
@@ -373,18 +374,17 @@ def _read_plane(source, s0, height, width, step_h, step_w, top, left, rows, pitc
 
     Zero where (y, x) lies outside of the source. Writes up to a vector more than the rows.
     """
+    # Divisions outside of the loop: they take longer than a short row.
+    low = min(pitch, max(0, -(-left // step_w)))
+    high = min(pitch, max(low, -(-(width + left) // step_w)))
     for r in range(rows):
         y = r * step_h - top
         at = t0 + r * pitch
         if y < 0 or y >= height:
             simd.read_row(pitch, source, s0, 0, 0, target, at)
-            continue
-        if step_w == 1:
+        elif step_w == 1:
             simd.read_row(pitch, source, s0 + y * width - left, left, left + width, target, at)
-            continue
-        low = min(pitch, max(0, -(-left // step_w)))
-        high = min(pitch, max(low, -(-(width + left) // step_w)))
-        if step_w == 2:
+        elif step_w == 2:
             simd.read_alternate(pitch, source, s0 + y * width - left, low, high, target, at)
         else:
             simd.read_row(low, source, s0, 0, 0, target, at)
@@ -491,10 +491,19 @@ def _convolve_block(source, bias, target, scratch, plan, task, inputs, results):
                     break
                 _multiply(height, blocks, depth * taps, scratch, left, panel, inputs + q, plan, plan[at + _TAPS_AT],
                           result + q, result_pitch, c0)  # fmt: skip
+    together = 1  # products whose columns alternate
     for p in range(plan[_PRODUCTS]):
+        if together == 2:
+            together = 1
+            continue
         at = plan[_PRODUCTS_AT] + p * _PRODUCT
         here = min(band_rows, plan[at + _P_ROWS] - band)
         columns, step = plan[at + _P_COLUMNS], plan[_OUT_STEP_W]
+        pairs = 0
+        if step == 2 and p + 1 < plan[_PRODUCTS]:
+            other = at + _PRODUCT
+            if plan[other + _P_ROW0] == plan[at + _P_ROW0] and plan[other + _P_COLUMN0] == plan[at + _P_COLUMN0] + 1:
+                together, pairs = 2, plan[other + _P_COLUMNS]  # as many, or one less
         for r in range(rows):
             o = group * all_rows + row0 + r
             shift = target.dtype.type(0)
@@ -511,7 +520,10 @@ def _convolve_block(source, bias, target, scratch, plan, task, inputs, results):
                     if step == 1:
                         simd.write_row(columns, scratch, s0, shift, target, t0)
                     else:
-                        for j in range(columns):
+                        if together == 2:
+                            s1 = s0 + plan[PART_ROWS] * result_pitch
+                            simd.write_alternate(pairs, scratch, s0, s1, shift, target, t0)
+                        for j in range(pairs, columns):
                             target[np.uint64(t0 + j * step)] = scratch[np.uint64(s0 + j)] + shift
 
 

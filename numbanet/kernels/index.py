@@ -9,7 +9,8 @@ helper that needs a constant takes ``number``, the NumPy type of its operands, a
 *Array access of one-loop CPU kernels*: ``read`` and ``write`` are ``a[i]`` and ``a[i] = value`` without wrap-around
 of negative indices, and with the promise that no element read is one written by **another** iteration. LLVM then
 vectorises without asking whether input and output overlap; asked, it answers "yes" for an operation in place, and
-runs that one element by one.
+runs that one element by one. ``read_at`` and ``write_at`` do the same at an address (``address`` gives an array's), for arrays
+that are many or of another dtype than their kernel's; who passes an address holds the array.
 
 *CPU mathematics*: ``exp_``, ``expm1_``, ``log_``, ``log1p_`` (of 0 to 1), ``tanh_``, ``sigmoid_``, ``sigmoids_``, ``softplus_``,
 ``normal_``: polynomials after exact argument reduction, in plain arithmetic without calls, so that LLVM vectorises
@@ -90,6 +91,37 @@ def write(typingctx, a, i, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def read_at(typingctx, like, address, i):  # type: ignore[no-untyped-def]
+    """Element i of the array at an address, as ``read``; of the dtype of ``like``, an array or a NumPy type."""
+    dtype = like.dtype
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[1], context.get_data_type(dtype).as_pointer())
+        loaded = builder.load(builder.gep(pointer, [args[2]]))
+        loaded.set_metadata("alias.scope", _scope(builder))
+        return context.data_model_manager[dtype].from_data(builder, loaded)
+
+    return dtype(like, types.int64, types.int64), codegen
+
+
+@intrinsic
+def write_at(typingctx, like, address, i, value):  # type: ignore[no-untyped-def]
+    """Store element i of the array at an address, as ``write``."""
+    dtype = like.dtype
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[1], context.get_data_type(dtype).as_pointer())
+        converted = context.cast(builder, args[3], signature.args[3], dtype)
+        stored = builder.store(
+            context.data_model_manager[dtype].as_data(builder, converted), builder.gep(pointer, [args[2]])
+        )
+        stored.set_metadata("noalias", _scope(builder))
+        return context.get_dummy_value()
+
+    return types.void(like, types.int64, types.int64, value), codegen
+
+
+@intrinsic
 def select(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
     """``a if condition else b`` without a branch, into which LLVM would move the reading of a or b, for CPU twins."""
 
@@ -97,6 +129,11 @@ def select(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
         return builder.select(*args)
 
     return a(types.boolean, a, a), codegen
+
+
+def address(array: np.ndarray) -> int:
+    """Where a NumPy array's first element lies."""
+    return array.__array_interface__["data"][0]
 
 
 # ----------------------------------------------------------------------------------------------- threads by work

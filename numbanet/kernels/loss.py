@@ -11,8 +11,9 @@ Contract::
                                                                     out of range)
     nll_backward(target, weight, scale, dlog_p, ignore_index)       dlog_p[o, t, j] = -weight[t] * scale[o, j], 0 elsewhere
 
-of mse, l1, smooth_l1, huber, bce, bce_with_logits, soft_margin, kl_div, kl_div_of_logs and poisson. x, t, losses and dx are (n,);
-w (weights), p (beta, delta or pos_weight; unused elsewhere) and dlosses are (n,) or (1,), where one number serves all;
+of mse, l1, smooth_l1, huber, bce, bce_with_logits, soft_margin, kl_div, kl_div_of_logs, poisson, hinge_embedding,
+cosine_embedding, margin_ranking and margin. x, t, losses and dx are (n,);
+w (weights), p (beta, delta, pos_weight or margin; unused elsewhere) and dlosses are (n,) or (1,), where one number serves all;
 total is (1,). log_p and dlog_p are (outer, C, inner), weight (C,), t = target[o, j] int64; one that is ignore_index or out of
 [0, C) counts for nothing (loss and gradient 0). target, losses and scale are (outer, inner), losses (0, 0) where nobody
 wants them, scale (1, 1) where one number serves all; sums is (3,). One float dtype per call, n >= 1. The caller
@@ -37,13 +38,29 @@ from numba import prange
 
 from numbanet.devices import constant, cuda, device_of, empty
 from numbanet.kernels import launch, reduction
-from numbanet.kernels.index import exp_, limit_threads, log1p_, log_, read, restore_threads, scalar, sigmoid_, write
+from numbanet.kernels.index import (
+    exp_,
+    limit_threads,
+    log1p_,
+    log_,
+    read,
+    read_at,
+    restore_threads,
+    scalar,
+    sigmoid_,
+    write,
+)
 from numbanet.kernels.kernel import Kernel, jit
-from numbanet.kernels.softmax import counts
+from numbanet.kernels.parallel import run_stages
+from numbanet.kernels.softmax import NOTHING, add_sums, counts, plan_with_targets, put_sums, targets_of
 
 TASK = 1 << 13  # elements of one task
 PIECE = 1 << 11  # elements that one call of a compiled loop writes; one number is spread over as many
 BLOCK = 512  # elements whose losses are summed in vector lanes before the float64 total takes them over
+
+NLL_TASK = 1 << 12  # targets of one task of the negative log likelihood
+NLL_COLUMNS = 512  # neighbouring targets of one task of its gradient
+NLL_WORK = 1 << 16  # elements that one task of its gradient writes, where it takes several o
 
 _cuda_kernels: list[tuple[Any, str]] = []
 
@@ -297,6 +314,47 @@ def _kl_div_cuda(x, t, p, number):  # type: ignore[no-untyped-def]
     return t * (logarithm - x)
 
 
+# Where a margin is met exactly, the slope is the one on its costly side, as in PyTorch; NaN has none.
+
+
+def _hinge_embedding(x, t, p, number):  # type: ignore[no-untyped-def]
+    far = number(0) if x > p else p - x
+    return (far if t != number(1) else number(0)) + (x if t != number(-1) else number(0))
+
+
+def _hinge_embedding_slope(x, t, p, number):  # type: ignore[no-untyped-def]
+    far = number(-1) if x <= p else number(0)
+    return (far if t != number(1) else number(0)) + (number(1) if t != number(-1) else number(0))
+
+
+def _cosine_embedding(x, t, p, number):  # type: ignore[no-untyped-def]
+    near = number(0) if x < p else x - p
+    return number(1) - x if t == number(1) else near if t == number(-1) else number(0)
+
+
+def _cosine_embedding_slope(x, t, p, number):  # type: ignore[no-untyped-def]
+    near = number(1) if x >= p else number(0)
+    return number(-1) if t == number(1) else near if t == number(-1) else number(0)
+
+
+def _margin_ranking(x, t, p, number):  # type: ignore[no-untyped-def]
+    gap = p - t * x
+    return number(0) if gap < number(0) else gap
+
+
+def _margin_ranking_slope(x, t, p, number):  # type: ignore[no-untyped-def]
+    return -t if p - t * x >= number(0) else number(0)
+
+
+def _margin(x, t, p, number):  # type: ignore[no-untyped-def]
+    gap = p + x - t
+    return number(0) if gap < number(0) else gap
+
+
+def _margin_slope(x, t, p, number):  # type: ignore[no-untyped-def]
+    return number(1) if p + x - t >= number(0) else number(0)
+
+
 # The references, in NumPy's float64.
 
 
@@ -406,6 +464,34 @@ poisson = _pairs(
     lambda x, t, p, number: math.exp(x) - t * x,
     lambda x, t, p, number: math.exp(x) - t,
 )
+hinge_embedding = _pairs(
+    "hinge_embedding",
+    lambda x, t, p: np.where(t != 1, np.maximum(p - x, 0), 0) + np.where(t != -1, x, 0),
+    lambda x, t, p: np.where((t != 1) & (x <= p), -1.0, 0.0) + (t != -1),
+    _hinge_embedding,
+    _hinge_embedding_slope,
+)
+cosine_embedding = _pairs(
+    "cosine_embedding",
+    lambda x, t, p: np.where(t == 1, 1 - x, np.where(t == -1, np.maximum(x - p, 0), 0)),
+    lambda x, t, p: np.where(t == 1, -1.0, np.where((t == -1) & (x >= p), 1.0, 0.0)),
+    _cosine_embedding,
+    _cosine_embedding_slope,
+)
+margin_ranking = _pairs(
+    "margin_ranking",
+    lambda x, t, p: np.maximum(p - t * x, 0),
+    lambda x, t, p: np.where(p - t * x >= 0, -t, 0),
+    _margin_ranking,
+    _margin_ranking_slope,
+)
+margin = _pairs(
+    "margin",
+    lambda x, t, p: np.maximum(p + x - t, 0),
+    lambda x, t, p: np.where(p + x - t >= 0, 1.0, 0.0),
+    _margin,
+    _margin_slope,
+)
 
 
 # ------------------------------------------------------------------------------------------ negative log likelihood
@@ -424,41 +510,44 @@ def nll_forward_reference(log_p, target, weight, losses, sums, ignore_index):  #
         losses[...] = every
 
 
-@jit(parallel=True)
-def _nll_forward_cpu(log_p_, target_, weight, losses_, sums, ignore_index):  # type: ignore[no-untyped-def]
-    """Blocks of targets, with one division each: a division for each target took longer than all else."""
-    threads = limit_threads(4 * target_.size)
-    _, n, inner = log_p_.shape
-    log_p, target, losses = log_p_.reshape(-1), target_.reshape(-1), losses_.reshape(-1)
-    tasks = (target.size + BLOCK - 1) // BLOCK
-    partial = np.empty((tasks, 3))
-    for task in prange(tasks):
-        first = np.int64(task) * BLOCK
-        o, j = first // inner, first % inner
-        total, mass, missed = 0.0, 0.0, 0.0
-        for at in range(first, min(first + BLOCK, target.size)):
-            t = read(target, at)
-            loss = log_p.dtype.type(0)
-            if counts(t, n, ignore_index):
-                w = read(weight, t)
-                loss = -w * read(log_p, (o * n + t) * inner + j)
-                total += np.float64(loss)
-                mass += np.float64(w)
-            elif t != ignore_index:
-                missed += 1.0
-            if losses.size > 0:
-                write(losses, at, loss)
-            j += 1
-            if j == inner:
-                o, j = o + 1, 0
-        partial[task, 0], partial[task, 1], partial[task, 2] = total, mass, missed
-    restore_threads(threads)
+@jit
+def _nll_forward_task(stage, task, thread, log_p, weight, losses, d, sums, plan):  # type: ignore[no-untyped-def]
+    """Blocks of targets, with one division each: a division for each target took longer than all else.
+
+    plan: n, inner, targets, ignore_index, tasks; see ``plan_with_targets``.
+    """
+    n, inner, size, ignore_index, tasks = plan[0], plan[1], plan[2], plan[3], plan[4]
+    if stage == 1:
+        add_sums(plan, tasks, sums)
+        return
+    target = targets_of(plan, tasks)
     total, mass, missed = 0.0, 0.0, 0.0
-    for task in range(tasks):
-        total += partial[task, 0]
-        mass += partial[task, 1]
-        missed += partial[task, 2]
-    sums[0], sums[1], sums[2] = total, mass, missed
+    first = task * NLL_TASK
+    o, j = first // inner, first % inner
+    for at in range(first, min(first + NLL_TASK, size)):
+        t = read_at(np.int64, target, at)
+        loss = log_p.dtype.type(0)
+        if counts(t, n, ignore_index):
+            w = read(weight, t)
+            loss = -w * read(log_p, (o * n + t) * inner + j)
+            total += np.float64(loss)
+            mass += np.float64(w)
+        elif t != ignore_index:
+            missed += 1.0
+        if losses.size > 0:
+            write(losses, at, loss)
+        j += 1
+        if j == inner:
+            o, j = o + 1, 0
+    put_sums(plan, task, total, mass, missed)
+
+
+def _nll_forward_cpu(log_p: Any, target: Any, weight: Any, losses: Any, sums: Any, ignore_index: int) -> None:
+    _, n, inner = log_p.shape
+    tasks = -(-target.size // NLL_TASK)
+    plan = plan_with_targets((n, inner, target.size, ignore_index, tasks), target, tasks)
+    flat = [array.reshape(-1) for array in (log_p, weight, losses)]
+    run_stages(_nll_forward_task, (tasks, 1), *[*flat, NOTHING[log_p.dtype], sums, plan])
 
 
 @cuda.jit
@@ -500,34 +589,40 @@ def nll_backward_reference(target, weight, scale, dlog_p, ignore_index):  # type
             dlog_p[o, t, j] = -weight[t] * scale[o, j]
 
 
-@jit(parallel=True)
-def _nll_backward_cpu(target_, weight, scale_, dlog_p_, ignore_index):  # type: ignore[no-untyped-def]
-    """Tasks are blocks of targets of one o, or of several where they are few; each writes its columns."""
-    threads = limit_threads(dlog_p_.size)
-    outer, n, inner = dlog_p_.shape
-    target, scale, dlog_p = target_.reshape(-1), scale_.reshape(-1), dlog_p_.reshape(-1)
+@jit
+def _nll_backward_task(stage, task, thread, weight, scale, dlog_p, d, scratch, plan):  # type: ignore[no-untyped-def]
+    """Tasks are blocks of targets of one o, or of several where they are few; each writes its columns.
+
+    plan: outer, n, inner, how many o a task takes, the blocks of one o, ignore_index; see ``plan_with_targets``.
+    """
+    outer, n, inner, some, blocks, ignore_index = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+    target = targets_of(plan, 0)
     step = 1 if scale.size > 1 else 0
-    blocks = (inner + BLOCK - 1) // BLOCK
-    some = max(1, BLOCK // max(1, inner))
-    for task in prange((outer + some - 1) // some * blocks):
-        begin = np.int64(task) // blocks * some
-        first = np.int64(task) % blocks * BLOCK
-        last = min(first + BLOCK, inner)
-        end = min(begin + some, outer)
-        zero = dlog_p.dtype.type(0)
-        if blocks == 1:
-            for i in range(begin * n * inner, end * n * inner):
+    begin, first = task // blocks * some, task % blocks * NLL_COLUMNS
+    last, end = min(first + NLL_COLUMNS, inner), min(begin + some, outer)
+    zero = dlog_p.dtype.type(0)
+    if blocks == 1:
+        for i in range(begin * n * inner, end * n * inner):
+            write(dlog_p, i, zero)
+    else:
+        for c in range(n):
+            for i in range((begin * n + c) * inner + first, (begin * n + c) * inner + last):
                 write(dlog_p, i, zero)
-        else:
-            for c in range(n):
-                for i in range((begin * n + c) * inner + first, (begin * n + c) * inner + last):
-                    write(dlog_p, i, zero)
-        for o in range(begin, end):
-            for j in range(first, last):
-                t = target[o * inner + j]
-                if counts(t, n, ignore_index):
-                    dlog_p[(o * n + t) * inner + j] = -weight[t] * scale[(o * inner + j) * step]
-    restore_threads(threads)
+    for o in range(begin, end):
+        for j in range(first, last):
+            t = read_at(np.int64, target, o * inner + j)
+            if counts(t, n, ignore_index):
+                dlog_p[(o * n + t) * inner + j] = -weight[t] * scale[(o * inner + j) * step]
+
+
+def _nll_backward_cpu(target: Any, weight: Any, scale: Any, dlog_p: Any, ignore_index: int) -> None:
+    outer, n, inner = dlog_p.shape
+    blocks = -(-inner // NLL_COLUMNS)
+    some = max(1, NLL_WORK // max(1, n * min(inner, NLL_COLUMNS))) if blocks == 1 else 1
+    plan = plan_with_targets((outer, n, inner, some, blocks, ignore_index), target, 0)
+    nothing = NOTHING[dlog_p.dtype]
+    flat = [array.reshape(-1) for array in (weight, scale, dlog_p)]
+    run_stages(_nll_backward_task, (-(-outer // some) * blocks, 0), *[*flat, nothing, nothing, plan])
 
 
 @cuda.jit

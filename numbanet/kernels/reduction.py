@@ -66,7 +66,7 @@ def _segments(outer: int, n: int, inner: int) -> int:
     return max(1, min(wanted, n * min(inner, COLUMNS) // SEGMENT))
 
 
-def _cuda_lanes(outer: int, n: int, inner: int) -> int:
+def cuda_lanes(outer: int, n: int, inner: int) -> int:
     """Over how many threads to spread one result in this round on CUDA; 1 ends the rounds."""
     return -(-n // 32) if n > 64 and outer * inner < 1 << 15 else 1
 
@@ -204,7 +204,7 @@ def _fold(
         outer, n, inner = x.shape
         source, first = x.reshape(-1), 1
         while out.size:
-            lanes = _cuda_lanes(outer, n, inner)
+            lanes = cuda_lanes(outer, n, inner)
             target = out.reshape(-1) if lanes == 1 else empty((outer * lanes * inner,), out.dtype, device_of(x))
             kernel[launch.line(target.size)](source, target, n, inner, lanes, first)
             if lanes == 1:
@@ -390,7 +390,7 @@ def _extremum(name: str, reference: Callable[..., None], above: Callable[..., An
         device = device_of(x)
         source, places = x.reshape(-1), empty((0,), _INT64, device)
         while out.size:
-            lanes = _cuda_lanes(outer, n, inner)
+            lanes = cuda_lanes(outer, n, inner)
             size = (outer * lanes * inner,)
             target = out.reshape(-1) if lanes == 1 else empty(size, out.dtype, device)
             found = indices.reshape(-1) if lanes == 1 else empty(size, _INT64, device)

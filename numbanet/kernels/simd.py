@@ -15,7 +15,7 @@ gradients, and row copies bring short rows in and out of their padded scratch wi
     many images, any pixels can share a tile.
 ``best_of_row``
     the largest (or smallest) number of a row, NaN if one is there.
-``read_row``, ``read_alternate`` and ``write_row``
+``read_row``, ``read_alternate``, ``write_row`` and ``write_alternate``
     a row, or every other element of it, copied with zeros around it, and a row copied with a number added, by masked
     vectors.
 ``read_lanes`` and ``write_lanes``
@@ -106,6 +106,13 @@ class Vectors:
         limit = self.splat(self.builder.trunc(self.builder.sub(high, low), _INT))
         lane = self.builder.add(offset, ir.Constant(ir.VectorType(_INT, self.lanes), list(range(self.lanes))))
         return self.builder.icmp_unsigned("<", lane, limit)
+
+    def inside(self, i: Any, count: int, low: Any, high: Any) -> Any:
+        """Whether low <= i and i + count <= high."""
+        return self.builder.and_(
+            self.builder.icmp_signed("<=", low, i),
+            self.builder.icmp_signed("<=", self.builder.add(i, _index(count)), high),
+        )
 
     def load(self, pointer: Any, offset: Any, width: int | None = None, mask: Any = None) -> Any:
         """Elements at any alignment; with a mask, zeros where it is false, and nothing is read there."""
@@ -484,7 +491,11 @@ def read_row(typingctx, n, source, s0, low, high, target, t0):  # type: ignore[n
         source, target = emit.pointer(1), emit.pointer(5)
 
         def step(i: Any, held: list[Any]) -> list[Any]:
-            emit.store(emit.load(source, i, mask=emit.within(i, args[3], args[4])), target, i)
+            with builder.if_else(emit.inside(i, emit.lanes, args[3], args[4]), likely=True) as (then, otherwise):
+                with then:  # without AVX-512, making masks takes several times as long as the copy
+                    emit.store(emit.load(source, i), target, i)
+                with otherwise:
+                    emit.store(emit.load(source, i, mask=emit.within(i, args[3], args[4])), target, i)
             return held
 
         loop(builder, args[0], emit.lanes, [], step)
@@ -513,8 +524,14 @@ def read_alternate(typingctx, n, source, s0, low, high, target, t0):  # type: ig
         def step(i: Any, held: list[Any]) -> list[Any]:
             first = builder.mul(i, two)
             second = builder.add(first, _index(emit.lanes))
-            a, b = (emit.load(source, at, mask=emit.within(at, low, high)) for at in (first, second))
-            emit.store(emit.shuffle(a, b, list(range(0, 2 * emit.lanes, 2))), target, i)
+            even = list(range(0, 2 * emit.lanes, 2))
+            with builder.if_else(emit.inside(first, 2 * emit.lanes, low, high), likely=True) as (then, otherwise):
+                with then:  # as in read_row
+                    a, b = (emit.load(source, at) for at in (first, second))
+                    emit.store(emit.shuffle(a, b, even), target, i)
+                with otherwise:
+                    a, b = (emit.load(source, at, mask=emit.within(at, low, high)) for at in (first, second))
+                    emit.store(emit.shuffle(a, b, even), target, i)
             return held
 
         loop(builder, args[0], emit.lanes, [], step)
@@ -541,6 +558,37 @@ def write_row(typingctx, n, source, s0, shift, target, t0):  # type: ignore[no-u
             i = emit.within_reach(i, args[0])  # the last vector goes over its neighbour again rather than past the end
             value = builder.fadd(emit.load(source, i), shift)
             emit.store_until(value, target, i, i, args[0])
+            return held
+
+        loop(builder, args[0], emit.lanes, [], step)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def write_alternate(typingctx, n, source, s0, s1, shift, target, t0):  # type: ignore[no-untyped-def]
+    """``target[t0 + 2 * i] = source[s0 + i] + shift`` and ``target[t0 + 2 * i + 1] = source[s1 + i] + shift`` for i < n.
+
+    Reads as ``write_row`` does; writes nothing past the n pairs.
+    """
+    index = types.intp
+    signature = types.void(index, source, index, index, source.dtype, target, index)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Vectors(context, builder, signature, args, 1)
+        source, target = emit.pointer(1), emit.pointer(5)
+        between = builder.sub(args[3], args[2])
+        shift, two = emit.splat(args[4]), _index(2)
+        end = builder.mul(args[0], two)
+
+        def step(i: Any, held: list[Any]) -> list[Any]:
+            i = emit.within_reach(i, args[0])
+            a, b = [builder.fadd(emit.load(source, at), shift) for at in (i, builder.add(i, between))]
+            for half in range(2):
+                lanes = [half * emit.lanes // 2 + k // 2 + k % 2 * emit.lanes for k in range(emit.lanes)]
+                at = builder.add(builder.mul(i, two), _index(half * emit.lanes))
+                emit.store_until(emit.shuffle(a, b, lanes), target, at, at, end)
             return held
 
         loop(builder, args[0], emit.lanes, [], step)

@@ -26,31 +26,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from numbanet.devices import cuda, device_of, empty
 from numbanet.kernels import reduction
 from numbanet.kernels.index import (
+    address,
     exp_,
     fence,
     key_value,
-    limit_threads,
     log_,
     read,
+    read_at,
     reread,
-    restore_threads,
     rising_key,
     scalar,
     write,
+    write_at,
 )
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import run_stages
 
 COLUMNS = 128  # rows of one task that stand side by side, as vector lanes: see _take
 SHORT = 48  # the longest rows that are turned into columns: 256 rows of 10 take a third of the time, rows of 64 more
+TASK = 1 << 14  # elements of one task: fewer are not worth a thread that must wake
 LANES = 32  # threads that share a row on CUDA: one warp, so a block's sums never depend on the launch
+
+
+NOTHING = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 # --------------------------------------------------------------------------------------------- shared by the rows
@@ -97,25 +103,31 @@ def _give(block, y, start, n, inner, width):  # type: ignore[no-untyped-def]
                 write(y, start + i * inner + j, reread(block, i * width + j))
 
 
-@scalar
-def _count_tasks(outer, n, inner):  # type: ignore[no-untyped-def]
-    """How many pieces of work ``_piece`` numbers."""
+@lru_cache(maxsize=1024)
+def _cut(outer: int, n: int, inner: int) -> tuple[int, tuple[int, int, int, int, int], np.ndarray]:
+    """(how many tasks, (outer, n, inner, how many pieces ``_piece`` numbers, how many of them a task takes), the same as an array)."""
     if inner > 1:
-        return outer * ((inner + COLUMNS - 1) // COLUMNS)
-    return (outer + COLUMNS - 1) // COLUMNS if n <= SHORT else outer
+        pieces, size = outer * -(-inner // COLUMNS), n * min(inner, COLUMNS)
+    elif n <= SHORT:
+        pieces, size = -(-outer // COLUMNS), n * min(outer, COLUMNS)
+    else:
+        pieces, size = outer, n
+    each = max(1, TASK // max(size, 1))
+    numbers = outer, n, inner, pieces, each
+    return -(-pieces // each), numbers, np.array(numbers, np.int64)
 
 
 @scalar
-def _piece(task, outer, n, inner):  # type: ignore[no-untyped-def]
-    """(the first of a task's rows in (outer, inner), where it begins, how many there are; 0: one, as it stands)."""
+def _piece(piece, outer, n, inner):  # type: ignore[no-untyped-def]
+    """(the first of a piece's rows in (outer, inner), where it begins, how many there are; 0: one, as it stands)."""
     if inner > 1:
         blocks = (inner + COLUMNS - 1) // COLUMNS
-        o, first = task // blocks, task % blocks * COLUMNS
+        o, first = piece // blocks, piece % blocks * COLUMNS
         return o * inner + first, o * n * inner + first, min(COLUMNS, inner - first)
     if n <= SHORT:
-        first = task * COLUMNS
+        first = piece * COLUMNS
         return first, first * n, min(COLUMNS, outer - first)
-    return task, task * n, 0
+    return piece, piece * n, 0
 
 
 @jit
@@ -146,13 +158,11 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
     """
     if arrays == 2:
 
-        @jit(parallel=True, name=f"_{name}_cpu")
-        def run(x_, y_):  # type: ignore[no-untyped-def]
-            threads = limit_threads(2 * x_.size)
-            outer, n, inner = x_.shape
-            x, y = x_.reshape(-1), y_.reshape(-1)
-            for task in prange(_count_tasks(outer, n, inner)):
-                _, start, width = _piece(np.int64(task), outer, n, inner)
+        @jit(name=f"_{name}_task")
+        def body(stage, task, thread, x, y, c, d, scratch, plan):  # type: ignore[no-untyped-def]
+            outer, n, inner, pieces, each = plan[0], plan[1], plan[2], plan[3], plan[4]
+            for piece in range(task * each, min(task * each + each, pieces)):
+                _, start, width = _piece(piece, outer, n, inner)
                 if width == 0:
                     row(x, y, start, start + n)
                 else:
@@ -160,17 +170,14 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
                     _take(x, start, n, inner, width, block)
                     columns(block, n, width)
                     _give(block, y, start, n, inner, width)
-            restore_threads(threads)
 
     else:
 
-        @jit(parallel=True, name=f"_{name}_cpu")
-        def run(dy_, y_, dx_):  # type: ignore[no-untyped-def]
-            threads = limit_threads(2 * y_.size)
-            outer, n, inner = y_.shape
-            dy, y, dx = dy_.reshape(-1), y_.reshape(-1), dx_.reshape(-1)
-            for task in prange(_count_tasks(outer, n, inner)):
-                _, start, width = _piece(np.int64(task), outer, n, inner)
+        @jit(name=f"_{name}_task")
+        def body(stage, task, thread, dy, y, dx, d, scratch, plan):  # type: ignore[no-untyped-def]
+            outer, n, inner, pieces, each = plan[0], plan[1], plan[2], plan[3], plan[4]
+            for piece in range(task * each, min(task * each + each, pieces)):
+                _, start, width = _piece(piece, outer, n, inner)
                 if width == 0:
                     row(dy, y, dx, start, start + n)
                 else:
@@ -179,11 +186,13 @@ def _rows_and_columns(name: str, arrays: int, row: Any, columns: Any) -> Callabl
                     _take(y, start, n, inner, width, other)
                     columns(block, other, n, width)
                     _give(block, dx, start, n, inner, width)
-            restore_threads(threads)
 
     def cpu(*given: Any) -> None:
         if given[0].size:
-            run(*given)
+            tasks, _, plan = _cut(*given[0].shape)
+            nothing = NOTHING[given[0].dtype]
+            flat = [array.reshape(-1) for array in given] + [nothing] * (4 - arrays)
+            run_stages(body, (tasks, 0), *[*flat, nothing, plan])
 
     return cpu
 
@@ -459,6 +468,60 @@ def counts(t, n, ignore_index):  # type: ignore[no-untyped-def]
     return (t >= 0) & (t < n) & (t != ignore_index)
 
 
+# Bodies of ``run_stages`` take float arrays and one of int64, in which the targets must find room, and float64 sums.
+
+HEAD = 10  # a plan's numbers, the address of the targets (0: they follow), the smoothing; sums and targets begin there
+_COPIED = 1 << 12  # so few targets are copied into the plan sooner than NumPy tells their address
+
+
+@lru_cache(maxsize=1024)
+def _head(numbers: tuple[int, ...], tasks: int, smoothing: float) -> np.ndarray:
+    """A plan without targets."""
+    plan = np.zeros(HEAD + 3 * tasks, np.int64)
+    plan[: len(numbers)] = numbers
+    plan.view(np.float64)[HEAD - 1] = smoothing
+    return plan
+
+
+def plan_with_targets(numbers: tuple[int, ...], target: np.ndarray, tasks: int, smoothing: float = 0.0) -> np.ndarray:
+    """A plan of at most HEAD - 2 numbers, the targets, and room for three float64 sums of each task."""
+    head = _head(numbers, tasks, smoothing)
+    if target.size <= _COPIED:
+        return np.concatenate((head, target), axis=None)
+    plan = head.copy()
+    plan[HEAD - 2] = address(target)
+    return plan
+
+
+@jit
+def targets_of(plan, tasks):  # type: ignore[no-untyped-def]
+    """The address of the targets of ``plan_with_targets``."""
+    if plan[HEAD - 2] != 0:
+        return plan[HEAD - 2]
+    return np.int64(plan.ctypes.data) + 8 * (HEAD + 3 * tasks)
+
+
+@jit
+def put_sums(plan, task, total, mass, missed):  # type: ignore[no-untyped-def]
+    """Keep a task's three sums in the plan."""
+    room, at = np.int64(plan.ctypes.data), HEAD + 3 * task
+    write_at(np.float64, room, at, total)
+    write_at(np.float64, room, at + 1, mass)
+    write_at(np.float64, room, at + 2, missed)
+
+
+@jit
+def add_sums(plan, tasks, sums):  # type: ignore[no-untyped-def]
+    """The sums of all tasks, in order."""
+    room = np.int64(plan.ctypes.data)
+    total, mass, missed = 0.0, 0.0, 0.0
+    for at in range(HEAD, HEAD + 3 * tasks, 3):
+        total += read_at(np.float64, room, at)
+        mass += read_at(np.float64, room, at + 1)
+        missed += read_at(np.float64, room, at + 2)
+    sums[0], sums[1], sums[2] = total, mass, missed
+
+
 def cross_entropy_forward_reference(logits, target, weight, losses, lse, sums, ignore_index, smoothing):  # type: ignore[no-untyped-def]
     every, n = np.zeros(target.shape), logits.shape[1]
     for o, j in np.ndindex(target.shape):
@@ -502,7 +565,10 @@ def _cross_entropy_forward_row(logits, start, n, wanted, weight, counted, smooth
 
 @jit
 def _cross_entropy_forward_columns(block, n, width, target, weight, losses, lse, place, ignore_index, smoothing, partial):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Rows in the columns of ``block``; ``place`` is the first one's in target, losses and lse."""
+    """Rows in the columns of ``block``; ``place`` is the first one's in target (an address), losses and lse.
+
+    Adds to ``partial``: the losses, the weights, the targets that are no class.
+    """
     number = block.dtype.type
     highest, logarithm = np.empty(2 * width, block.dtype), np.zeros(width, block.dtype)
     everywhere = np.zeros(width, block.dtype)
@@ -522,7 +588,7 @@ def _cross_entropy_forward_columns(block, n, width, target, weight, losses, lse,
                 write(everywhere, j, reread(everywhere, j) + w * value)
     total, mass, missed = 0.0, 0.0, 0
     for j in range(width):
-        wanted = read(target, place + j)
+        wanted = read_at(np.int64, target, place + j)
         most, its_logarithm = reread(highest, j), reread(logarithm, j)
         write(lse, place + j, most + its_logarithm)
         loss = number(0)
@@ -537,42 +603,50 @@ def _cross_entropy_forward_columns(block, n, width, target, weight, losses, lse,
             missed += 1
         if losses.size > 0:
             write(losses, place + j, loss)
-    partial[0], partial[1], partial[2] = total, mass, missed
+    partial[0] += total
+    partial[1] += mass
+    partial[2] += missed
 
 
-@jit(parallel=True)
-def _cross_entropy_forward_cpu(logits_, target_, weight, losses_, lse_, sums, ignore_index, smoothing):  # type: ignore[no-untyped-def]
-    threads = limit_threads(2 * logits_.size)
-    outer, n, inner = logits_.shape
-    logits, target, losses, lse = logits_.reshape(-1), target_.reshape(-1), losses_.reshape(-1), lse_.reshape(-1)
-    share = logits.dtype.type(smoothing)
-    tasks = _count_tasks(outer, n, inner)
-    partial = np.empty((tasks, 3))
-    for task in prange(tasks):
-        place, start, width = _piece(np.int64(task), outer, n, inner)
+@jit
+def _cross_entropy_forward_task(stage, task, thread, logits, weight, losses, lse, sums, plan):  # type: ignore[no-untyped-def]
+    """plan: as ``_cut``, ignore_index, the tasks; see ``plan_with_targets``."""
+    outer, n, inner, pieces, each, ignore_index, tasks = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6]
+    if stage == 1:
+        add_sums(plan, tasks, sums)
+        return
+    target = targets_of(plan, tasks)
+    share = logits.dtype.type(read_at(np.float64, np.int64(plan.ctypes.data), HEAD - 1))
+    partial = np.zeros(3)
+    for piece in range(task * each, min(task * each + each, pieces)):
+        place, start, width = _piece(piece, outer, n, inner)
         if width == 0:
-            wanted = target[place]
+            wanted = read_at(np.int64, target, place)
             counted = counts(wanted, n, ignore_index)
             loss, total = _cross_entropy_forward_row(logits, start, n, wanted, weight, counted, share)
             if losses.size > 0:
                 losses[place] = loss
             lse[place] = total
-            partial[task, 0], partial[task, 1], partial[task, 2] = loss, 0.0, wanted != ignore_index and not counted
+            partial[0] += loss
+            partial[2] += wanted != ignore_index and not counted
             if counted:
-                partial[task, 1] = weight[wanted]
+                partial[1] += weight[wanted]
         else:
             block = np.empty(n * width, logits.dtype)
             _take(logits, start, n, inner, width, block)
             _cross_entropy_forward_columns(
-                block, n, width, target, weight, losses, lse, place, ignore_index, share, partial[task]
+                block, n, width, target, weight, losses, lse, place, ignore_index, share, partial
             )
-    restore_threads(threads)
-    total, mass, missed = 0.0, 0.0, 0.0
-    for task in range(tasks):
-        total += partial[task, 0]
-        mass += partial[task, 1]
-        missed += partial[task, 2]
-    sums[0], sums[1], sums[2] = total, mass, missed
+    put_sums(plan, task, partial[0], partial[1], partial[2])
+
+
+def _cross_entropy_forward_cpu(
+    logits: Any, target: Any, weight: Any, losses: Any, lse: Any, sums: Any, ignore_index: int, smoothing: float
+) -> None:
+    tasks, cut, _ = _cut(*logits.shape)
+    plan = plan_with_targets((*cut, ignore_index, tasks), target, tasks, smoothing)
+    flat = [array.reshape(-1) for array in (logits, weight, losses, lse)]
+    run_stages(_cross_entropy_forward_task, (tasks, 1), *[*flat, sums, plan])
 
 
 @cuda.jit
@@ -699,7 +773,7 @@ def _cross_entropy_backward_columns(block, n, width, target, weight, lse, scale,
             write(total, j, reread(total, j) + e)
             write(block, at + j, e)
     for j in range(width):
-        wanted = read(target, place + j)
+        wanted = read_at(np.int64, target, place + j)
         if counts(wanted, n, ignore_index):
             sharp = (number(1) - smoothing) * read(weight, wanted)
             write(factor, j, read(scale, (place + j) * step) * (sharp + mass) / reread(total, j))
@@ -717,7 +791,7 @@ def _cross_entropy_backward_columns(block, n, width, target, weight, lse, scale,
             for j in range(width):
                 write(block, at + j, reread(block, at + j) * reread(factor, j))
     for j in range(width):
-        wanted = read(target, place + j)
+        wanted = read_at(np.int64, target, place + j)
         if counts(wanted, n, ignore_index):
             sharp = (number(1) - smoothing) * read(weight, wanted)
             at = wanted * width + j
@@ -727,24 +801,17 @@ def _cross_entropy_backward_columns(block, n, width, target, weight, lse, scale,
                 write(block, i * width + j, read(lse, place + j) * number(0))
 
 
-@jit(parallel=True)
-def _cross_entropy_backward_cpu(logits_, target_, weight, lse_, scale_, dlogits_, ignore_index, smoothing):  # type: ignore[no-untyped-def]
-    threads = limit_threads(2 * logits_.size)
-    outer, n, inner = logits_.shape
-    logits, target, lse, scale, dlogits = (
-        logits_.reshape(-1), target_.reshape(-1), lse_.reshape(-1), scale_.reshape(-1), dlogits_.reshape(-1),
-    )  # fmt: skip
-    number = logits.dtype.type
-    mass = 0.0  # what smoothing adds to the sum of q
-    if smoothing > 0:
-        for c in range(n):
-            mass += np.float64(weight[c])
-    share, more = number(smoothing), number(mass * smoothing / max(n, 1))
+@jit
+def _cross_entropy_backward_task(stage, task, thread, logits, weight, lse, scale, dlogits, plan):  # type: ignore[no-untyped-def]
+    """plan: as ``_cut``, ignore_index; in the room for sums, what smoothing adds to the sum of q."""
+    outer, n, inner, pieces, each, ignore_index = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+    number, target, room = logits.dtype.type, targets_of(plan, 1), np.int64(plan.ctypes.data)
+    share, more = number(read_at(np.float64, room, HEAD - 1)), number(read_at(np.float64, room, HEAD))
     step = 1 if scale.size > 1 else 0
-    for task in prange(_count_tasks(outer, n, inner)):
-        place, start, width = _piece(np.int64(task), outer, n, inner)
+    for piece in range(task * each, min(task * each + each, pieces)):
+        place, start, width = _piece(piece, outer, n, inner)
         if width == 0:
-            wanted, its_scale = target[place], scale[place * step]
+            wanted, its_scale = read_at(np.int64, target, place), scale[place * step]
             counted = counts(wanted, n, ignore_index)
             _cross_entropy_backward_row(
                 logits, start, n, wanted, weight, lse[place], its_scale, dlogits, counted, share, more
@@ -756,7 +823,17 @@ def _cross_entropy_backward_cpu(logits_, target_, weight, lse_, scale_, dlogits_
                 block, n, width, target, weight, lse, scale, step, place, ignore_index, share, more
             )
             _give(block, dlogits, start, n, inner, width)
-    restore_threads(threads)
+
+
+def _cross_entropy_backward_cpu(
+    logits: Any, target: Any, weight: Any, lse: Any, scale: Any, dlogits: Any, ignore_index: int, smoothing: float
+) -> None:
+    tasks, cut, _ = _cut(*logits.shape)
+    plan = plan_with_targets((*cut, ignore_index), target, 1, smoothing)
+    if smoothing > 0:
+        plan.view(np.float64)[HEAD] = smoothing / max(weight.size, 1) * weight.sum(dtype=np.float64)
+    flat = [array.reshape(-1) for array in (logits, weight, lse, scale, dlogits)]
+    run_stages(_cross_entropy_backward_task, (tasks, 0), *[*flat, plan])
 
 
 @cuda.jit

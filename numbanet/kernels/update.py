@@ -34,13 +34,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from numbanet.devices import cuda
-from numbanet.kernels import launch
+from numbanet.devices import cuda, device_of, empty
+from numbanet.kernels import launch, reduction
 from numbanet.kernels.half import OUTPUTS
-from numbanet.kernels.index import WORK, _scope, intrinsic, key_value, rising_key, scalar
+from numbanet.kernels.index import WORK, address, key_value, read_at, rising_key, scalar, write_at
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
 
@@ -52,38 +51,7 @@ _Array = np.ndarray
 CUDA_KERNELS: tuple[tuple[Any, str], ...] = ()
 
 
-# ---------------------------------------------------------------------------------------------- memory by its address
-
-
-@intrinsic
-def _read(typingctx, like, address, i):  # type: ignore[no-untyped-def]
-    """Element i of the array of ``like``'s dtype at an address; the promise is that of ``index.read``."""
-    dtype = like.dtype
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[1], context.get_data_type(dtype).as_pointer())
-        loaded = builder.load(builder.gep(pointer, [args[2]]))
-        loaded.set_metadata("alias.scope", _scope(builder))
-        return context.data_model_manager[dtype].from_data(builder, loaded)
-
-    return dtype(like, types.int64, types.int64), codegen
-
-
-@intrinsic
-def _write(typingctx, like, address, i, value):  # type: ignore[no-untyped-def]
-    """Store element i of the array of ``like``'s dtype at an address."""
-    dtype = like.dtype
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[1], context.get_data_type(dtype).as_pointer())
-        converted = context.cast(builder, args[3], signature.args[3], dtype)
-        stored = builder.store(
-            context.data_model_manager[dtype].as_data(builder, converted), builder.gep(pointer, [args[2]])
-        )
-        stored.set_metadata("noalias", _scope(builder))
-        return context.get_dummy_value()
-
-    return types.void(like, types.int64, types.int64, value), codegen
+# ------------------------------------------------------------------------------------------------------------- tables
 
 
 class Table:
@@ -135,11 +103,6 @@ def _cut(sizes: tuple[int, ...], arrays: int, chunk: int) -> _Array:
     return plan
 
 
-def address(array: np.ndarray) -> int:
-    """Where a NumPy array's first element lies."""
-    return array.__array_interface__["data"][0]
-
-
 def _body(name: str, rule: Any, states: int, count: int) -> Any:
     """The compiled loop over the pieces of one task, as ``parallel.run_stages`` calls it.
 
@@ -160,39 +123,39 @@ def _body(name: str, rule: Any, states: int, count: int) -> Any:
             first, stop = plan[piece + 1], plan[piece + 2]
             if states == 0:
                 for j in range(first, stop):
-                    (value,) = rule(_read(numbers, p, j), _read(numbers, g, j), n, number)
-                    _write(numbers, p, j, value)
+                    (value,) = rule(read_at(numbers, p, j), read_at(numbers, g, j), n, number)
+                    write_at(numbers, p, j, value)
             elif states == 1:
                 s = plan[row + 3]
                 for j in range(first, stop):
-                    value, one = rule(_read(numbers, p, j), _read(numbers, g, j), _read(numbers, s, j), n, number)
-                    _write(numbers, p, j, value)
-                    _write(numbers, s, j, one)
+                    value, one = rule(read_at(numbers, p, j), read_at(numbers, g, j), read_at(numbers, s, j), n, number)
+                    write_at(numbers, p, j, value)
+                    write_at(numbers, s, j, one)
             elif states == 2:
                 s, t = plan[row + 3], plan[row + 4]
                 for j in range(first, stop):
                     value, one, two = rule(
-                        _read(numbers, p, j),
-                        _read(numbers, g, j),
-                        _read(numbers, s, j),
-                        _read(numbers, t, j),
+                        read_at(numbers, p, j),
+                        read_at(numbers, g, j),
+                        read_at(numbers, s, j),
+                        read_at(numbers, t, j),
                         n,
                         number,
                     )
-                    _write(numbers, p, j, value)
-                    _write(numbers, s, j, one)
-                    _write(numbers, t, j, two)
+                    write_at(numbers, p, j, value)
+                    write_at(numbers, s, j, one)
+                    write_at(numbers, t, j, two)
             else:
                 s, t, u = plan[row + 3], plan[row + 4], plan[row + 5]
                 for j in range(first, stop):
                     value, one, two, three = rule(
-                        _read(numbers, p, j), _read(numbers, g, j),
-                        _read(numbers, s, j), _read(numbers, t, j), _read(numbers, u, j), n, number,
+                        read_at(numbers, p, j), read_at(numbers, g, j),
+                        read_at(numbers, s, j), read_at(numbers, t, j), read_at(numbers, u, j), n, number,
                     )  # fmt: skip
-                    _write(numbers, p, j, value)
-                    _write(numbers, s, j, one)
-                    _write(numbers, t, j, two)
-                    _write(numbers, u, j, three)
+                    write_at(numbers, p, j, value)
+                    write_at(numbers, s, j, one)
+                    write_at(numbers, t, j, two)
+                    write_at(numbers, u, j, three)
 
     return body
 
@@ -306,6 +269,26 @@ class Step(Kernel):
 # --------------------------------------------------------------------------------------------- norms, scaling, clamping
 
 
+@cuda.jit
+def _magnitudes_cuda_flat(x, out):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < x.size:
+        out[i] = abs(x[i])
+
+
+@cuda.jit
+def _zero_cuda_flat(out):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        out[i] = 0
+
+
+CUDA_KERNELS += (
+    (_magnitudes_cuda_flat, "void(float32[::1], float32[::1])"),
+    (_zero_cuda_flat, "void(float32[::1])"),
+)
+
+
 class Norm(Kernel):
     """A fold of |x| over one array, or over all arrays of a table.
 
@@ -313,9 +296,12 @@ class Norm(Kernel):
         name, reference: as in ``Kernel``.
         step: (what was folded so far, an element) to what is folded with it, on the numbers or integers of ``start``.
         largest: whether the fold is a maximum (of integers that order as the floats do, so that it vectorises and NaN wins).
+        fold: the kernel of ``reduction`` that does the same on CUDA, to magnitudes where it is a maximum.
     """
 
-    def __init__(self, name: str, *, reference: Callable[..., None], step: Callable[..., Any], largest: bool) -> None:
+    def __init__(
+        self, name: str, *, reference: Callable[..., None], step: Callable[..., Any], largest: bool, fold: Kernel
+    ) -> None:
         self.largest = largest
         self._body = _norm_body(name, scalar(step), largest)
 
@@ -325,7 +311,19 @@ class Norm(Kernel):
                 table.rows[0] = 0, address(x)
             out[0] = self.run(table, x.dtype)
 
-        super().__init__(name, reference=reference, cpu=cpu)
+        def cuda_(x: Any, out: Any) -> None:
+            size = x.size
+            if not size:
+                _zero_cuda_flat[launch.line(1)](out)
+                return
+            if largest:
+                magnitudes = empty((size,), x.dtype, device_of(x))
+                _magnitudes_cuda_flat[launch.line(size)](x, magnitudes)
+                x = magnitudes
+            nothing = (empty((0, 0), np.dtype(np.int64), device_of(x)),) if largest else ()
+            fold(x.reshape(1, size, 1), out.reshape(1, 1), *nothing)
+
+        super().__init__(name, reference=reference, cpu=cpu, cuda=cuda_)
 
     def run(self, table: Table, dtype: Any) -> float:
         """The fold of all elements of all rows (one array each, of ``dtype``: float32 or float64)."""
@@ -345,7 +343,7 @@ def _norm_body(name: str, step: Any, largest: bool) -> Any:
             for piece in range(plan[i], plan[i + 1], 3):
                 x = plan[plan[piece] + 1]
                 for j in range(plan[piece + 1], plan[piece + 2]):
-                    key = rising_key(abs(_read(numbers, x, j)))
+                    key = rising_key(abs(read_at(numbers, x, j)))
                     most = key if key > most else most
             parts[i] = key_value(most)
         else:
@@ -355,7 +353,7 @@ def _norm_body(name: str, step: Any, largest: bool) -> Any:
                 for first in range(plan[piece + 1], plan[piece + 2], BLOCK):
                     part = number(0)
                     for j in range(first, min(first + BLOCK, plan[piece + 2])):
-                        part = step(part, _read(numbers, x, j))
+                        part = step(part, read_at(numbers, x, j))
                     total += part
             parts[i] = total
 
@@ -375,13 +373,25 @@ def largest_magnitude_reference(x, out):  # type: ignore[no-untyped-def]
 
 
 sum_of_squares = Norm(
-    "sum_of_squares", reference=sum_of_squares_reference, step=lambda total, x: total + x * x, largest=False
+    "sum_of_squares",
+    reference=sum_of_squares_reference,
+    step=lambda total, x: total + x * x,
+    largest=False,
+    fold=reduction.sum_squares,
 )
 sum_of_magnitudes = Norm(
-    "sum_of_magnitudes", reference=sum_of_magnitudes_reference, step=lambda total, x: total + abs(x), largest=False
+    "sum_of_magnitudes",
+    reference=sum_of_magnitudes_reference,
+    step=lambda total, x: total + abs(x),
+    largest=False,
+    fold=reduction.sum_absolutes,
 )
 largest_magnitude = Norm(
-    "largest_magnitude", reference=largest_magnitude_reference, step=lambda total, x: total, largest=True
+    "largest_magnitude",
+    reference=largest_magnitude_reference,
+    step=lambda total, x: total,
+    largest=True,
+    fold=reduction.max_,
 )
 
 

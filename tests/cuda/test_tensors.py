@@ -15,11 +15,7 @@ cuda_test = pytest.mark.cuda
 needs_cuda = pytest.mark.skipif(not cuda_is_available(), reason="no GPU and no simulator (NUMBA_ENABLE_CUDASIM=1)")
 
 # Kernels that have no CUDA twin. A name goes in when a kernel is born without one, and out when it gets one.
-WITHOUT_CUDA_TWIN = {
-    # Elsewhere one pass, on CUDA composed of other kernels:
-    "cosine_backward", "cosine_forward", "distance_backward", "distance_forward", "normalize_backward", "normalize_forward",
-    "largest_magnitude", "sum_of_magnitudes", "sum_of_squares",
-}  # fmt: skip
+WITHOUT_CUDA_TWIN: set[str] = set()
 
 
 def there(array, **kwargs):

@@ -79,6 +79,8 @@ def test_empty_and_large_inputs():
     assert tuple(F.pairwise_distance(numbanet.zeros(0, 3), numbanet.zeros(0, 3)).shape) == (0,)
     assert tuple(F.cdist(numbanet.zeros(0, 3), numbanet.zeros(2, 3)).shape) == (0, 2)
     check_op(*of("normalize"), [draw(3, 700)])
+    check_op(*of("normalize"), [draw(2, 700, 3)])
+    check_op(*of("normalize"), [draw(2, 3, 300)])
     check_op(*of("cosine_similarity"), [draw(300, 70), draw(300, 70)])
     check_op(*of("pairwise_distance"), [draw(300, 70), draw(300, 70)])
 
@@ -93,7 +95,9 @@ def test_distances_can_be_differentiated_twice():
     assert gradients(F.cosine_similarity, 2)
     assert gradients(F.pairwise_distance, 2)
     assert gradients(lambda x: F.normalize(x) ** 2 * numbanet.arange(3), 1)
-    assert gradients(F.cdist, 2)
+    assert gradients(lambda x: F.normalize(x, dim=0) ** 2 * numbanet.arange(3), 1)
+    for options in ({}, {"compute_mode": "use_mm_for_euclid_dist"}, {"p": 3.0}, {"p": 1.0}):
+        assert gradients(lambda a, b, options=options: F.cdist(a, b, **options) ** 2, 2)
 
 
 def test_names_at_the_top_level():

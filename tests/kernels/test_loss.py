@@ -24,7 +24,12 @@ PAIRS = {
     "kl_div": L.kl_div,
     "kl_div_of_logs": L.kl_div_of_logs,
     "poisson": L.poisson,
+    "hinge_embedding": L.hinge_embedding,
+    "cosine_embedding": L.cosine_embedding,
+    "margin_ranking": L.margin_ranking,
+    "margin": L.margin,
 }
+SIGNS = ("hinge_embedding", "cosine_embedding", "margin_ranking")  # their targets are 1 and -1
 rng = np.random.default_rng(5)
 
 
@@ -35,6 +40,8 @@ def sample(name, n, dtype):
         x = rng.random(n)
     if name in ("bce", "bce_with_logits", "kl_div"):
         t = rng.random(n)
+    if name in SIGNS:
+        t = rng.integers(-1, 2, n)
     return x.astype(dtype), t.astype(dtype)
 
 
@@ -80,9 +87,9 @@ def test_extreme_pairs(name, device):
     if name == "bce":
         values = values[:7]
     x, t = (a.reshape(-1) for a in np.meshgrid(values, np.array([0, 1, 0.25, -1], np.float32)))
-    if name not in ("mse", "l1", "smooth_l1", "huber", "soft_margin", "kl_div_of_logs", "poisson"):
+    if name not in ("mse", "l1", "smooth_l1", "huber", "soft_margin", "kl_div_of_logs", "poisson", "margin", *SIGNS):
         x, t = x[t >= 0], t[t >= 0]
-    if name in ("bce_with_logits", "soft_margin"):  # infinity less infinity, and 0 * infinity
+    if name in ("bce_with_logits", "soft_margin", "margin_ranking"):  # infinity less infinity, and 0 * infinity
         x, t = x[np.isfinite(x) | np.isnan(x)], t[np.isfinite(x) | np.isnan(x)]
     x, t = np.ascontiguousarray(x), np.ascontiguousarray(t)
     one = np.ones(1, np.float32)
@@ -90,7 +97,8 @@ def test_extreme_pairs(name, device):
     expected = np.empty_like(x)
     kernels.forward.reference(x, t, one, one, expected)
     finite = np.abs(expected) < 1e37
-    check(kernels.forward, device, [x[finite], t[finite], one, one], [x[finite]], rtol=4e-6, atol=1e-30)
+    small = 1e-6 if name in ("margin", *SIGNS) else 1e-30  # differences from a margin of 1 lose digits
+    check(kernels.forward, device, [x[finite], t[finite], one, one], [x[finite]], rtol=4e-6, atol=small)
     assert finite.sum() > 8
     unknown = np.full(3, np.nan, np.float32)
     (losses,) = run(kernels.forward, device, [unknown, np.ones(3, np.float32), one, one], [np.zeros(3, np.float32)])

@@ -9,7 +9,7 @@ import pytest
 
 from numbanet.kernels import launch
 from numbanet.kernels import update as U
-from tests.kernels.twins import DEVICES, FLOATS, assert_guards_intact, check, check_threads, guarded
+from tests.kernels.twins import DEVICES, FLOATS, assert_guards_intact, check, check_threads, guarded, run
 
 # The simulator computes with NumPy numbers, which warn where hardware silently makes NaN and infinity.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -176,18 +176,20 @@ NORMS = [U.sum_of_squares, U.sum_of_magnitudes, U.largest_magnitude]
 
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", [0, 1, 511, 1300, 3 * U.CHUNK + 7])
-def test_norm(norm, dtype, size):
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the simulator, which computes with NumPy numbers
+def test_norm(norm, dtype, size, device):
+    size = min(size, 1300) if device == "cuda" else size
     x = np.random.default_rng(size).normal(size=size).astype(dtype)
-    (found,) = check(norm, "cpu", [x], [np.zeros(1, dtype)])
-    check_threads(norm, [x], [np.zeros(1, dtype)])
+    check(norm, device, [x], [np.ones(1, dtype)])
+    if device == "cpu":
+        check_threads(norm, [x], [np.zeros(1, dtype)])
     if size > 100:
         x[100] = -np.inf
-        norm(x, found)
-        assert found[0] == np.inf
+        assert run(norm, device, [x], [np.zeros(1, dtype)])[0][0] == np.inf
         x[size // 2] = np.nan
-        norm(x, found)
-        assert np.isnan(found[0])
+        assert np.isnan(run(norm, device, [x], [np.zeros(1, dtype)])[0][0])
 
 
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)

@@ -16,6 +16,7 @@ from numbanet.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from numbanet.backends import get_float32_matmul_precision, set_float32_matmul_precision
 from numbanet.devices import Device as device
 from numbanet.dtypes import (
     float16,
@@ -77,6 +78,7 @@ dtype = _dtypes.dtype
 # little more than `import numba`.
 _SUBPACKAGES = (
     "autograd",
+    "backends",
     "cuda",
     "data",
     "functional",

@@ -17,11 +17,12 @@ TENSOR = {"tensor", "autograd", "random"} | FOUNDATION
 FUNCTIONAL = {"functional", "kernels"} | TENSOR
 LAYERS = (FUNCTIONAL - {"kernels"}) | {"nn"}
 MAY_IMPORT = {
+    "backends": set(),
     "devices": set(),
     "dtypes": set(),
     "shapes": set(),
     "threads": set(),
-    "kernels": {"devices"},
+    "kernels": {"backends", "devices"},
     "autograd": {"devices"},
     "random": FOUNDATION,
     "tensor": {"autograd", "random"} | FOUNDATION,
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "cuda": {"devices"},
     "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves
     "__main__": {"cli"},
-    "__init__": {"autograd", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
+    "__init__": {"autograd", "backends", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
 }
 
 # Imports inside functions that go up: (file, room), each for a reason.

@@ -365,7 +365,7 @@ def _residues(size: int, kernel: int, stride: int, padding: int, dilation: int) 
     """Along one axis, for each residue of the input pixel modulo the stride that has pixels:
     (residue, pixels, first kernel element, its step, how many, the output pixel under the first of each, its step)."""
     step = stride // gcd(stride, dilation)
-    found = []
+    found: list[tuple[int, ...]] = []
     for residue in range(min(stride, size)):
         pixels = ceil(size - residue, stride)
         first = next((k for k in range(min(step, kernel)) if (residue + padding - k * dilation) % stride == 0), kernel)

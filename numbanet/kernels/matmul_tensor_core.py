@@ -43,7 +43,7 @@ def _loader(kind: str, rows: int, threads: int, chunks: bool) -> tuple[Any, Any]
     each = mma.terms_of_word(kind)
     groups = rows // 8 * 32 // threads  # groups of eight rows to a warp
     warps = threads // 32
-    copy_rows = mma.copy_rows(kind, rows, threads) if chunks else None
+    copy_rows = mma.copy_rows(kind, rows, threads)
 
     @cuda.jit(device=True, inline="always")
     def fetch_chunks(words, at, staged, source, base, first, end, stride, k0, terms, step):

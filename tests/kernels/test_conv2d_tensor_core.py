@@ -229,3 +229,31 @@ def test_residues_meet_every_tap_of_every_pixel_once(size, kernel, stride, paddi
         if (pixel + padding - k * dilation) % stride == 0
     }
     assert found == expected
+
+
+# ------------------------------------------------------------------------------------------------------------ dispatch
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_the_switch_chooses_the_way(on, monkeypatch):
+    """conv2d's CUDA launchers go to tensor cores where they are switched on and the layer has work for them."""
+    from numbanet import backends
+    from numbanet.kernels import conv2d, conv2d_gather
+
+    taken = []
+    for home, way in ((module, "tensor_core"), (conv2d_gather, "cuda")):
+        for name in ("forward", "grad_input", "grad_weight"):
+            monkeypatch.setattr(home, f"conv2d_{name}_{way}", lambda *arguments, said=(name, way): taken.append(said))
+    monkeypatch.setattr(mma.devices, "SIMULATOR", False)
+    monkeypatch.setattr(mma, "_capability", lambda: (9, 0))
+    monkeypatch.setitem(vars(backends.cuda), "tensor_cores", on)
+    for o, allowed in ((32, True), (8, True), (32, False)):
+        monkeypatch.setitem(vars(backends.cudnn), "allow_tf32", allowed)
+        x, weight, y = (np.empty(shape, np.float32) for shape in Geometry(1, 2, 5, 5, o, 3, 3).shapes)
+        none = np.empty(0, np.float32)
+        conv2d._conv2d_forward_cuda(x, weight, none, y, 1, 1, 0, 0, 1, 1, 1)
+        conv2d._conv2d_grad_input_cuda(y, weight, x, 1, 1, 0, 0, 1, 1, 1)
+        conv2d._conv2d_grad_weight_cuda(y, x, none, weight, 1, 1, 0, 0, 1, 1, 1)
+    first = "tensor_core" if on else "cuda"
+    names = ["forward", "grad_input", "grad_weight"]
+    assert taken == [(name, first) for name in names] + [(name, "cuda") for name in 2 * names]

@@ -280,3 +280,17 @@ def test_tensor_cores_are_chosen_by_switch_dtype_and_capability(monkeypatch):
     assert mma.kind_of(np.dtype(np.float64), True) is None
     monkeypatch.setattr(mma, "_capability", lambda: (7, 5))
     assert mma.kind_of(float16, True) is None
+
+
+def test_the_switches_lead_matmul_to_tensor_cores(monkeypatch):
+    import numbanet.kernels.matmul as plain
+
+    taken = []
+    monkeypatch.setattr(module, "matmul_tensor_core", lambda kind, *arguments: taken.append(kind))
+    monkeypatch.setattr(mma, "_capability", lambda: (8, 0))
+    monkeypatch.setattr(mma.devices, "SIMULATOR", False)
+    monkeypatch.setitem(vars(backends.cuda), "tensor_cores", True)
+    monkeypatch.setitem(vars(backends.cuda.matmul), "allow_tf32", True)
+    arrays = [np.empty((1, 4, 4), np.float32)] * 2 + [np.empty(0, np.float32), np.empty((1, 4, 4), np.float32)]
+    plain._matmul_cuda(*arrays, False, False)
+    assert taken == ["tf32"]

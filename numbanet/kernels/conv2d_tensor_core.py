@@ -55,16 +55,18 @@ _TERMS_OF_SPLIT = 8  # tiles of terms that a split has at least
 
 
 @lru_cache(maxsize=64)
-def _gather(kind: str, rows: int, threads: int, over_pixels: bool) -> tuple[Any, Any, Any]:
-    """``fetch``, ``put`` and ``advance`` of the gathered side, ``rows`` columns of the product in rows of shared memory.
+def _gather(kind: str, rows: int, threads: int, over_pixels: bool) -> tuple[Any, Any]:
+    """``fetch`` and ``put`` of a gathered side, ``rows`` columns of the product in rows of shared memory.
 
-    ``fetch(words, at, staged, source, base, top, side, slow, middle, fast, ends, scales, height, width)`` asks for a tile:
-    base, top, side are the places of the thread's columns; slow, middle, fast the digits of its four words, whose places are
+    ``fetch(words, at, staged, source, base, top, side, term, steps, ends, scales, height, width)`` asks for a tile. base, top
+    and side are the places of the thread's columns; ``term`` has the three digits (slow, middle, fast) of its first word,
+    whose place (base, y, x) is
         over_pixels:   (slow * scales[0], middle * scales[1], fast * scales[2])     image, row, column
         otherwise:     (fast * scales[2], slow * scales[0], middle * scales[1])     channel; kernel row, kernel column
-    as (base, y, x). Terms from slow = ends[0] or fast = ends[2] on are zero.
+    Terms from slow = ends[0] or fast = ends[3] on are zero; ends[1] and ends[2] are where the middle and the fast digit
+    start over. ``steps`` are the digits of a chunk's terms: a thread has a word in each of a tile's four chunks, and ``term`` is moved
+    on from one to the next, and at last to the next tile.
     ``put(words, at, staged)`` stores halves that ``fetch`` left in registers, once their place in shared memory is free.
-    ``advance(slow, middle, fast, steps, middle_end, fast_end)`` moves the digits on by one tile.
     """
     each = mma.terms_of_word(kind)
     groups, warps = rows * 4 // threads, threads // 32
@@ -75,40 +77,51 @@ def _gather(kind: str, rows: int, threads: int, over_pixels: bool) -> tuple[Any,
             return slow * scales[0], middle * scales[1], fast * scales[2]
         return fast * scales[2], slow * scales[0], middle * scales[1]
 
+    @cuda.jit(device=True, inline="always")
+    def move_on(term, steps, ends):
+        slow, middle, fast = term[0] + steps[0], term[1] + steps[1], term[2] + steps[2]
+        if fast >= ends[2]:
+            fast -= ends[2]
+            middle += 1
+        if middle >= ends[1]:
+            middle -= ends[1]
+            slow += 1
+        term[0], term[1], term[2] = slow, middle, fast
+
     # Eight lanes side by side take eight columns, four times eight the words of a chunk.
 
     @cuda.jit(device=True, inline="always")
-    def fetch_words(words, at, staged, source, base, top, side, slow, middle, fast, ends, scales, height, width):
+    def fetch_words(words, at, staged, source, base, top, side, term, steps, ends, scales, height, width):
         thread = numba.uint32(cuda.threadIdx.x)
         lane, warp = thread % 32, thread // 32
         for chunk in range(CHUNK):
-            first, down, across = place_of(slow[chunk], middle[chunk], fast[chunk], scales)
-            there = slow[chunk] < ends[0] and fast[chunk] < ends[2]
+            first, down, across = place_of(term[0], term[1], term[2], scales)
+            there = term[0] < ends[0] and term[2] < ends[3]
             for i in range(groups):
                 y, x = numba.int32(top[i] + down), numba.int32(side[i] + across)
                 inside = there and y >= 0 and y < height and x >= 0 and x < width
                 index = numba.int32(base[i] + first + y * width + x) if inside else numba.int32(0)
-                copy_4(
-                    words, at + place((warp + warps * i) * 8 + lane % 8, 4 * chunk + lane // 8), source, index, inside
-                )
+                to = at + place((warp + warps * i) * 8 + lane % 8, 4 * chunk + lane // 8)
+                copy_4(words, to, source, index, inside)
+            move_on(term, steps, ends)
 
     @cuda.jit(device=True, inline="always")
     def put_nothing(words, at, staged):
         pass
 
     @cuda.jit(device=True, inline="always")
-    def fetch_halves(words, at, staged, source, base, top, side, slow, middle, fast, ends, scales, height, width):
+    def fetch_halves(words, at, staged, source, base, top, side, term, steps, ends, scales, height, width):
         for chunk in range(CHUNK):
-            first, down, across = place_of(slow[chunk], middle[chunk], fast[chunk], scales)
-            there = slow[chunk] < ends[0] and fast[chunk] < ends[2]
+            first, down, across = place_of(term[0], term[1], term[2], scales)
+            there = term[0] < ends[0] and term[2] < ends[3]
             # The word's second half: the next term. Channels come in whole chunks, pixels go on in the next row or image.
-            f, m, s = numba.int32(fast[chunk] + 1), middle[chunk], slow[chunk]
+            s, m, f = term[0], term[1], numba.int32(term[2] + 1)
             if over_pixels and f >= ends[2]:
-                f, m = numba.int32(0), numba.int32(m + 1)
+                m, f = numba.int32(m + 1), numba.int32(0)
                 if m >= ends[1]:
-                    m, s = numba.int32(0), numba.int32(s + 1)
+                    s, m = numba.int32(s + 1), numba.int32(0)
             second, down2, across2 = place_of(s, m, f, scales)
-            there2 = s < ends[0] and f < ends[2]
+            there2 = s < ends[0] and f < ends[3]
             for i in range(groups):
                 low, high = numba.uint32(0), numba.uint32(0)
                 y, x = numba.int32(top[i] + down), numba.int32(side[i] + across)
@@ -118,6 +131,7 @@ def _gather(kind: str, rows: int, threads: int, over_pixels: bool) -> tuple[Any,
                 if there2 and y >= 0 and y < height and x >= 0 and x < width:
                     high = numba.uint32(source[numba.int32(base[i] + second + y * width + x)])
                 staged[groups * chunk + i] = low | high << 16
+            move_on(term, steps, ends)
 
     @cuda.jit(device=True, inline="always")
     def put_halves(words, at, staged):
@@ -125,22 +139,10 @@ def _gather(kind: str, rows: int, threads: int, over_pixels: bool) -> tuple[Any,
         lane, warp = thread % 32, thread // 32
         for chunk in range(CHUNK):
             for i in range(groups):
-                word = 4 * chunk + lane // 8
-                words[at + place((warp + warps * i) * 8 + lane % 8, word)] = staged[groups * chunk + i]
+                to = at + place((warp + warps * i) * 8 + lane % 8, 4 * chunk + lane // 8)
+                words[to] = staged[groups * chunk + i]
 
-    @cuda.jit(device=True, inline="always")
-    def advance(slow, middle, fast, steps, middle_end, fast_end):
-        for chunk in range(CHUNK):
-            f, m, s = fast[chunk] + steps[2], middle[chunk] + steps[1], slow[chunk] + steps[0]
-            if f >= fast_end:
-                f -= fast_end
-                m += 1
-            if m >= middle_end:
-                m -= middle_end
-                s += 1
-            slow[chunk], middle[chunk], fast[chunk] = s, m, f
-
-    return (fetch_words, put_nothing, advance) if each == 1 else (fetch_halves, put_halves, advance)
+    return (fetch_words, put_nothing) if each == 1 else (fetch_halves, put_halves)
 
 
 def _numbers(*values: int) -> tuple[Any, ...]:
@@ -181,7 +183,7 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
     down, across, high, wide = tile.down, tile.across, tile.high, tile.wide
     each = mma.terms_of_word(kind)
     copy_rows = mma.copy_rows(kind, rows, threads)
-    fetch, put, advance = _gather(kind, columns, threads, False)
+    fetch, put = _gather(kind, columns, threads, False)
     multiply, wait = mma.multiply_tile(kind, tile), mma.wait_copies(STAGES - 2)
     widen, narrow = mma.widen(kind), mma.narrow(kind)
     terms, chunk_terms, right = DEPTH * each, CHUNK * each, rows * DEPTH
@@ -189,13 +191,12 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
     mine, staged_words, warps = columns * 4 // threads, columns * DEPTH // threads, down * across
 
     @cuda.jit(**mma.bounds(tile))
-    def conv2d_product_tensor_core(source, packed, bias, add, out, ends, padded, steps, scales, numbers, places):
+    def conv2d_product_tensor_core(source, packed, bias, add, out, ends, steps, scales, numbers, places):
         words = cuda.shared.array(size, numba.uint32, alignment=16)
         total = cuda.local.array(results, numba.float32)
         staged = cuda.local.array(staged_words, numba.uint32)
         base, top = cuda.local.array(mine, numba.int32), cuda.local.array(mine, numba.int32)
-        side, slow = cuda.local.array(mine, numba.int32), cuda.local.array(CHUNK, numba.int32)
-        middle, fast = cuda.local.array(CHUNK, numba.int32), cuda.local.array(CHUNK, numba.int32)
+        side, term = cuda.local.array(mine, numba.int32), cuda.local.array(3, numba.int32)
         m, depth, height, width, image_step, group_step, count, high_grid, wide_grid, relu = numbers
         y_step, y_first, x_step, x_first, out_image, out_plane, out_y_step, out_x_step, out_first = places
         thread = numba.uint32(cuda.threadIdx.x)
@@ -214,20 +215,18 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
             base[i] = image * image_step + group * group_step
             top[i] = y * y_step + y_first if column < count else _NOWHERE
             side[i] = (pixel - y * wide_grid) * x_step + x_first
-        for chunk in range(CHUNK):
-            term = numba.int32((4 * chunk + lane // 8) * each)
-            tap = quotient(term, padded)
-            slow[chunk], fast[chunk] = quotient(tap, ends[1]), term - tap * padded
-            middle[chunk] = tap - slow[chunk] * ends[1]
+        word = numba.int32(lane // 8 * each)
+        tap = quotient(word, ends[2])
+        term[0] = quotient(tap, ends[1])
+        term[1], term[2] = tap - term[0] * ends[1], word - tap * ends[2]
         for i in range(results):
             total[i] = numba.float32(0)
         begin = numba.int32(group * m * depth + thread % 4 * chunk_terms)
         for t in range(STAGES - 1):
             at, k = t * stage, t * terms
             copy_rows(words, at, packed, begin + k, row0, m, depth, k < depth)
-            fetch(words, at + right, staged, source, base, top, side, slow, middle, fast, ends, scales, height, width)
+            fetch(words, at + right, staged, source, base, top, side, term, steps, ends, scales, height, width)
             put(words, at + right, staged)
-            advance(slow, middle, fast, steps, ends[1], padded)
             commit_copies()
         at, into = numba.int32(0), numba.int32((STAGES - 1) * stage)  # the tile to multiply, the place of the next one
         for k0 in range(0, depth, terms):
@@ -236,23 +235,7 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
             k = numba.int32(k0 + (STAGES - 1) * terms)
             if k < depth:
                 copy_rows(words, into, packed, begin + k, row0, m, depth, True)
-                fetch(
-                    words,
-                    into + right,
-                    staged,
-                    source,
-                    base,
-                    top,
-                    side,
-                    slow,
-                    middle,
-                    fast,
-                    ends,
-                    scales,
-                    height,
-                    width,
-                )
-                advance(slow, middle, fast, steps, ends[1], padded)
+                fetch(words, into + right, staged, source, base, top, side, term, steps, ends, scales, height, width)
             commit_copies()
             multiply(words, at, at + right, total)
             if k < depth:
@@ -339,7 +322,7 @@ def _product(
     target = mma.bits_of(out)
     _product_kernel(kind, tile)[(blocks, groups), tile.threads](
         mma.bits_of(source), packed, mma.bits_of(bias), target[:0] if add is None else mma.bits_of(add), target,
-        _numbers(taps[0], max(taps[1], 1), channels), np.int32(padded), _numbers(*_digits(terms, max(taps[1], 1), padded)),
+        _numbers(taps[0], max(taps[1], 1), padded, channels), _numbers(*_digits(CHUNK * each, max(taps[1], 1), padded)),
         _numbers(*tap_steps, plane),
         _numbers(rows, depth, height, width, total_channels * plane, channels * plane, count, *grid, int(relu)),
         _numbers(*origin, out.shape[1] * out_plane, out_plane, *out_steps),
@@ -404,8 +387,8 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
     down, across, high, wide = tile.down, tile.across, tile.high, tile.wide
     each = mma.terms_of_word(kind)
     copy_rows = mma.copy_rows(kind, rows, threads)
-    fetch_left, put_left, _ = _gather(kind, rows, threads, True)
-    fetch, put, advance = _gather(kind, columns, threads, True)
+    fetch_left, put_left = _gather(kind, rows, threads, True)
+    fetch, put = _gather(kind, columns, threads, True)
     multiply, wait = mma.multiply_tile(kind, tile), mma.wait_copies(STAGES - 2)
     terms, chunk_terms, right = DEPTH * each, CHUNK * each, rows * DEPTH
     size, results, strip, warps = STAGES * stage, 4 * high * wide, 4 * wide, down * across
@@ -420,11 +403,10 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
         dy_base, zeros = cuda.local.array(of_left, numba.int32), cuda.local.array(of_left, numba.int32)
         dy_top, base = cuda.local.array(of_left, numba.int32), cuda.local.array(of_right, numba.int32)
         top, side = cuda.local.array(of_right, numba.int32), cuda.local.array(of_right, numba.int32)
-        slow, middle = cuda.local.array(CHUNK, numba.int32), cuda.local.array(CHUNK, numba.int32)
-        fast = cuda.local.array(CHUNK, numba.int32)
+        term, dy_term = cuda.local.array(3, numba.int32), cuda.local.array(3, numba.int32)
         m, channels, height, width, splits, chunk_images, chunk_pixels = numbers
         kh, kw, y_step, y_first, x_step, x_first = kernel
-        images, high_out, wide_out = ends
+        images, high_out, wide_out, _ = ends
         thread = numba.uint32(cuda.threadIdx.x)
         lane, warp = thread % 32, thread // 32
         group, split = cuda.blockIdx.y, cuda.blockIdx.z
@@ -451,15 +433,15 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
         each_split = quotient(tiles + splits - 1, splits)
         first = numba.int32(min(split * each_split, tiles) * terms)
         last = numba.int32(min((split + 1) * each_split, tiles) * terms)
-        for chunk in range(CHUNK):
-            term = numba.int32(first + (4 * chunk + lane // 8) * each)
-            image = quotient(term, pixels)
-            pixel = term - image * pixels
-            y = quotient(pixel, wide_out)
-            slow[chunk], middle[chunk], fast[chunk] = image, y, pixel - y * wide_out
-        term = numba.int32(first + thread % 4 * chunk_terms)  # of the chunk that this thread copies
-        image = quotient(term, pixels)
-        pixel = numba.int32(term - image * pixels)
+        k = numba.int32(first + lane // 8 * each)
+        image = quotient(k, pixels)
+        pixel = k - image * pixels
+        y = quotient(pixel, wide_out)
+        term[0], term[1], term[2] = image, y, pixel - y * wide_out
+        dy_term[0], dy_term[1], dy_term[2] = term[0], term[1], term[2]
+        k = numba.int32(first + thread % 4 * chunk_terms)  # of the chunk that this thread copies
+        image = quotient(k, pixels)
+        pixel = numba.int32(k - image * pixels)
         for i in range(results):
             total[i] = numba.float32(0)
         at, into = numba.int32(0), numba.int32(0)  # the tile to multiply, the place of the next one
@@ -477,12 +459,9 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
                         image, pixel = numba.int32(image + 1), numba.int32(pixel - pixels)
                 else:
                     fetch_left(
-                        words, into, from_dy, dy, dy_base, dy_top, zeros, slow, middle, fast, ends, dy_scales, high_out, wide_out
+                        words, into, from_dy, dy, dy_base, dy_top, zeros, dy_term, steps, ends, dy_scales, high_out, wide_out
                     )  # fmt: skip
-                fetch(
-                    words, into + right, from_x, x, base, top, side, slow, middle, fast, ends, x_scales, height, width
-                )
-                advance(slow, middle, fast, steps, high_out, wide_out)
+                fetch(words, into + right, from_x, x, base, top, side, term, steps, ends, x_scales, height, width)
             commit_copies()
             if k0 >= first:
                 multiply(words, at, at + right, total)
@@ -550,7 +529,7 @@ def conv2d_grad_weight_tensor_core(kind, dy, x, dweight, sh, sw, pt, pl, dh, dw,
     plane = x.shape[2] * x.shape[3]
     _grad_weight_kernel(kind, tile, chunks)[(blocks, groups, splits), tile.threads](
         mma.bits_of(dy), mma.bits_of(x), partials,
-        _numbers(images if pixels else 0, high_out, wide_out), _numbers(*_digits(terms, high_out, wide_out)),
+        _numbers(images if pixels else 0, high_out, wide_out, wide_out), _numbers(*_digits(CHUNK * each, high_out, wide_out)),
         _numbers(out * pixels, 1, 1), _numbers(x.shape[1] * plane, sh, sw),
         _numbers(rows, channels, *x.shape[2:], splits, terms // max(pixels, 1), terms % max(pixels, 1)),
         _numbers(kh, kw, dh, -pt, dw, -pl),
@@ -576,12 +555,12 @@ def _element(kind: str) -> str:
 def _signatures(kind: str) -> tuple[str, str, str, str]:
     """Of the pack, product, grad_weight and add_splits kernels."""
     e = _element(kind)
-    several = [f"UniTuple(int32, {n})" for n in (3, 3, 3, 10, 9)]
-    gradient = [f"UniTuple(int32, {n})" for n in (3, 3, 3, 3, 7, 6)]
+    product = ", ".join(f"UniTuple(int32, {n})" for n in (4, 3, 3, 10, 9))
+    gradient = ", ".join(f"UniTuple(int32, {n})" for n in (4, 3, 3, 3, 7, 6))
     return (
         f"void({e}, {e}, UniTuple(int32, 12))",
-        f"void({', '.join([e] * 5)}, {several[0]}, int32, {', '.join(several[1:])})",
-        f"void({e}, {e}, float32[::1], {', '.join(gradient)})",
+        f"void({', '.join([e] * 5)}, {product})",
+        f"void({e}, {e}, float32[::1], {gradient})",
         f"void(float32[::1], {e}, int64)",
     )
 

@@ -22,6 +22,7 @@ from numbanet.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from numbanet.backends import get_float32_matmul_precision, set_float32_matmul_precision
 from numbanet.devices import Device as device
 from numbanet.dtypes import (
     bfloat16,
@@ -86,6 +87,7 @@ dtype = _dtypes.dtype
 _SUBPACKAGES = (
     "amp",
     "autograd",
+    "backends",
     "cuda",
     "data",
     "functional",

@@ -153,6 +153,16 @@ def _why_not_imported(error: Exception) -> str:
 cuda, _missing = _find_cuda()
 
 
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """``numba.cuda.extending.intrinsic`` where kernels are compiled; in the simulator, which has no machine code, and
+    without CUDA a stand-in that cannot be called."""
+    if SIMULATOR or isinstance(cuda, _CudaMissing):
+        return _KernelWithoutCuda(function)
+    from numba.cuda.extending import intrinsic as make
+
+    return make(function)
+
+
 def cuda_is_available() -> bool:
     """Whether tensors can be put on ``"cuda"``: a GPU with a working driver, or the simulator."""
     return not unavailable_reason()

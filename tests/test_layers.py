@@ -17,12 +17,13 @@ TENSOR = {"tensor", "autograd", "random"} | FOUNDATION
 FUNCTIONAL = {"functional", "kernels", "autocast"} | TENSOR
 LAYERS = (FUNCTIONAL - {"kernels"}) | {"nn"}
 MAY_IMPORT = {
+    "backends": set(),
     "cuda_memory": set(),
     "devices": {"cuda_memory"},
     "dtypes": set(),
     "shapes": set(),
     "threads": set(),
-    "kernels": {"devices", "dtypes"},
+    "kernels": {"backends", "devices", "dtypes"},
     "autograd": {"devices"},
     "random": FOUNDATION,
     "tensor": {"autograd", "random"} | FOUNDATION,
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "cuda": {"amp", "cuda_memory", "devices", "random"},
     "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves
     "__main__": {"cli"},
-    "__init__": {"autocast", "autograd", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
+    "__init__": {"autocast", "autograd", "backends", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
 }
 
 # Imports inside functions that go up: (file, room), each for a reason.

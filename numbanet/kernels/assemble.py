@@ -84,7 +84,8 @@ def assemble_all(cc: tuple[int, int] = (9, 0), only: Sequence[str] = ()) -> list
             function = dispatcher.py_func
             name = ".".join([*operations.get(id(dispatcher), ()), function.__name__])
             try:
-                ptx, _ = devices.cuda.compile_ptx(function, signature, cc=cc)
+                bounds = dispatcher.targetoptions.get("launch_bounds")
+                ptx, _ = devices.cuda.compile_ptx(function, signature, cc=cc, launch_bounds=bounds)
                 log, code = _assemble(ptx, cc)
             except Exception as error:
                 failures.append(f"{module.__name__}.{name} {signature}: {error}")

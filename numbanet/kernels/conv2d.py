@@ -20,7 +20,7 @@ channel touch, also of those whose own sum leaves that pixel out; elsewhere it g
 
 Two ways lead there on the CPU: ``conv2d_pixels.py`` for any shape and ``conv2d_images.py`` for small images; their
 plans' costs decide. A kernel as large as the image makes matrix products of all three passes (``matmul.py``). On CUDA it is
-``conv2d_gather.py``.
+``conv2d_gather.py``, or ``conv2d_tensor_core.py`` for who switches tensor cores on (``numbanet.backends``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from numbanet.kernels import conv2d_gather, conv2d_images, conv2d_pixels
+from numbanet import backends
+from numbanet.kernels import conv2d_gather, conv2d_images, conv2d_pixels, conv2d_tensor_core, mma
 from numbanet.kernels.conv2d_gather import CUDA_KERNELS as CUDA_KERNELS
 from numbanet.kernels.conv2d_plan import Plan, cheapest, run
 from numbanet.kernels.kernel import Kernel, jit
@@ -191,23 +192,58 @@ def _conv2d_grad_bias_cpu(dy, dbias):
     run(_grad_bias_plan(dy.shape), dy, none, none, dbias)
 
 
+# ------------------------------------------------------------------------------------------------------------ on CUDA
+
+
+def _tensor_core_kind(x, weight, y, groups) -> str | None:
+    """How the tensor cores take this convolution; None where ``conv2d_gather`` does it."""
+    kind = mma.kind_of(x.dtype, backends.cudnn.allow_tf32)
+    return kind if kind and conv2d_tensor_core.fits(kind, x, weight, y, groups) else None
+
+
+def _conv2d_forward_cuda(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
+    kind = _tensor_core_kind(x, weight, y, groups)
+    if kind:
+        conv2d_tensor_core.conv2d_forward_tensor_core(kind, x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups)
+    else:
+        conv2d_gather.conv2d_forward_cuda(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups)
+
+
+def _conv2d_grad_input_cuda(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups):
+    kind = _tensor_core_kind(dx, weight, dy, groups)
+    if kind:
+        conv2d_tensor_core.conv2d_grad_input_tensor_core(kind, dy, weight, dx, sh, sw, pt, pl, dh, dw, groups)
+    else:
+        conv2d_gather.conv2d_grad_input_cuda(dy, weight, dx, sh, sw, pt, pl, dh, dw, groups)
+
+
+def _conv2d_grad_weight_cuda(dy, x, dbias, dweight, sh, sw, pt, pl, dh, dw, groups):
+    kind = _tensor_core_kind(x, dweight, dy, groups)
+    if kind:
+        if dbias.size:
+            conv2d_gather.conv2d_grad_bias_cuda(dy, dbias)
+        conv2d_tensor_core.conv2d_grad_weight_tensor_core(kind, dy, x, dweight, sh, sw, pt, pl, dh, dw, groups)
+    else:
+        conv2d_gather.conv2d_grad_weight_cuda(dy, x, dbias, dweight, sh, sw, pt, pl, dh, dw, groups)
+
+
 conv2d_forward = Kernel(
     "conv2d_forward",
     reference=conv2d_forward_reference,
     cpu=_conv2d_forward_cpu,
-    cuda=conv2d_gather.conv2d_forward_cuda,
+    cuda=_conv2d_forward_cuda,
 )
 conv2d_grad_input = Kernel(
     "conv2d_grad_input",
     reference=conv2d_grad_input_reference,
     cpu=_conv2d_grad_input_cpu,
-    cuda=conv2d_gather.conv2d_grad_input_cuda,
+    cuda=_conv2d_grad_input_cuda,
 )
 conv2d_grad_weight = Kernel(
     "conv2d_grad_weight",
     reference=conv2d_grad_weight_reference,
     cpu=_conv2d_grad_weight_cpu,
-    cuda=conv2d_gather.conv2d_grad_weight_cuda,
+    cuda=_conv2d_grad_weight_cuda,
 )
 conv2d_grad_bias = Kernel(
     "conv2d_grad_bias",

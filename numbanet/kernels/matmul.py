@@ -18,7 +18,8 @@ Contract of ``matmul_grad_bias(dy, db)``:
 
 On the CPU, C is cut into one block per thread. Each thread packs what it needs of both operands (``_block_cpu``), so
 that there is no barrier, and runs the register tile of ``simd.fma_tile`` over the packed panels. Transposed operands
-differ only in how they are packed; a B that is not transposed is read in place by blocks of few rows.
+differ only in how they are packed; a B that is not transposed is read in place by blocks of few rows. On CUDA
+``matmul_tensor_core.py`` stands beside the plain kernel, for who switches tensor cores on (``numbanet.backends``).
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
+from numbanet import backends
 from numbanet.devices import cuda, empty
-from numbanet.kernels import launch
+from numbanet.kernels import launch, matmul_tensor_core, mma
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
 from numbanet.kernels.simd import TILE_ROWS, Vectors, fma_tile, lanes
@@ -418,6 +420,10 @@ _MAX_GRID = 65535  # of a grid's y and z
 def _matmul_cuda(a: Any, b: Any, bias: Any, out: Any, transpose_a: bool, transpose_b: bool) -> None:
     batch, m, n = out.shape
     if out.size == 0:
+        return
+    kind = mma.kind_of(out.dtype, backends.cuda.matmul.allow_tf32)
+    if kind and matmul_tensor_core.fits(a, b, out):
+        matmul_tensor_core.matmul_tensor_core(kind, a, b, bias, out, transpose_a, transpose_b)
         return
     tile = launch.TILE
     grid, block = launch.tiles(-(-m // _EACH), -(-n // _EACH), min(batch, _MAX_GRID))

@@ -227,23 +227,53 @@ def _conv2d_grad_weight_cuda(dy, x, dbias, dweight, sh, sw, pt, pl, dh, dw, grou
         conv2d_gather.conv2d_grad_weight_cuda(dy, x, dbias, dweight, sh, sw, pt, pl, dh, dw, groups)
 
 
+# With float16 or bfloat16 arrays; False where the tensor cores do not take them. Then they are computed in float32.
+
+
+def _conv2d_forward_half(x, weight, bias, y, *geometry) -> bool:
+    same = x.dtype == weight.dtype == y.dtype and (bias.dtype == y.dtype or not bias.size)
+    kind = _tensor_core_kind(x, weight, y, geometry[-1]) if same else None
+    if kind:
+        conv2d_tensor_core.conv2d_forward_tensor_core(kind, x, weight, bias, y, *geometry)
+    return kind is not None
+
+
+def _conv2d_grad_input_half(dy, weight, dx, *geometry) -> bool:
+    kind = _tensor_core_kind(dx, weight, dy, geometry[-1]) if dx.dtype == weight.dtype == dy.dtype else None
+    if kind:
+        conv2d_tensor_core.conv2d_grad_input_tensor_core(kind, dy, weight, dx, *geometry)
+    return kind is not None
+
+
+def _conv2d_grad_weight_half(dy, x, dbias, dweight, *geometry) -> bool:
+    kind = _tensor_core_kind(x, dweight, dy, geometry[-1]) if x.dtype == dweight.dtype == dy.dtype else None
+    if kind:
+        if dbias.size:
+            conv2d_grad_bias(dy, dbias)
+        conv2d_tensor_core.conv2d_grad_weight_tensor_core(kind, dy, x, dweight, *geometry)
+    return kind is not None
+
+
 conv2d_forward = Kernel(
     "conv2d_forward",
     reference=conv2d_forward_reference,
     cpu=_conv2d_forward_cpu,
     cuda=_conv2d_forward_cuda,
+    half=_conv2d_forward_half,
 )
 conv2d_grad_input = Kernel(
     "conv2d_grad_input",
     reference=conv2d_grad_input_reference,
     cpu=_conv2d_grad_input_cpu,
     cuda=_conv2d_grad_input_cuda,
+    half=_conv2d_grad_input_half,
 )
 conv2d_grad_weight = Kernel(
     "conv2d_grad_weight",
     reference=conv2d_grad_weight_reference,
     cpu=_conv2d_grad_weight_cpu,
     cuda=_conv2d_grad_weight_cuda,
+    half=_conv2d_grad_weight_half,
 )
 conv2d_grad_bias = Kernel(
     "conv2d_grad_bias",

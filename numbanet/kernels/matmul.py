@@ -430,7 +430,17 @@ def _matmul_cuda(a: Any, b: Any, bias: Any, out: Any, transpose_a: bool, transpo
     _matmul_cuda_kernel(tile)[grid, block](a, b, bias, out, int(transpose_a), int(transpose_b))
 
 
-matmul = Kernel("matmul", reference=matmul_reference, cpu=_matmul_cpu, cuda=_matmul_cuda)
+def _matmul_half(a: Any, b: Any, bias: Any, out: Any, transpose_a: bool, transpose_b: bool) -> bool:
+    """The product of float16 or bfloat16 arrays on tensor cores; False where they do not take it."""
+    kind = mma.kind_of(out.dtype, False)
+    same = a.dtype == b.dtype == out.dtype and (bias.dtype == out.dtype or not bias.size)
+    if not (kind and same and matmul_tensor_core.fits(a, b, out)):
+        return False
+    matmul_tensor_core.matmul_tensor_core(kind, a, b, bias, out, transpose_a, transpose_b)
+    return True
+
+
+matmul = Kernel("matmul", reference=matmul_reference, cpu=_matmul_cpu, cuda=_matmul_cuda, half=_matmul_half)
 
 
 # ------------------------------------------------------------------------------------------------------ bias gradient

@@ -263,7 +263,7 @@ def full(shape: tuple[int, ...], value: float, dtype: np.dtype, device: Device =
         array = empty(shape, dtype)
         array.fill(value)
         return array
-    return cuda.to_device(np.full(shape, value, dtype))
+    return _upload(np.full(shape, value, dtype))
 
 
 def constant(size: int, value: float, dtype: np.dtype, device: Device = CPU) -> Array:
@@ -279,6 +279,17 @@ def constant(size: int, value: float, dtype: np.dtype, device: Device = CPU) -> 
     return made
 
 
+def _bits(array: Array) -> Array:
+    """The array, one of bfloat16 as uint16: NumPy gives numba no buffer of that dtype, and so nothing to copy."""
+    return reinterpret(array, np.dtype(np.uint16)) if array.dtype.kind == "V" else array
+
+
+def _upload(array: np.ndarray) -> Array:
+    """A copy of a host array, C-contiguous, on CUDA."""
+    copied = cuda.to_device(_bits(array))
+    return copied if copied.dtype == array.dtype else reinterpret(copied, array.dtype)
+
+
 def to_host(array: Array) -> np.ndarray:
     """The array's values as a NumPy array: itself on the CPU, a copy from CUDA."""
     return array.copy_to_host() if is_cuda_array(array) else array
@@ -290,7 +301,7 @@ def to_device(array: Array, device: Device) -> Array:
         return array
     if device.type == "cpu":
         return array.copy_to_host()
-    return cuda.to_device(np.asarray(array, order="C"))
+    return _upload(np.asarray(array, order="C"))
 
 
 def contiguous(array: Array) -> Array:
@@ -303,7 +314,7 @@ def contiguous(array: Array) -> Array:
         return out
     if array.is_c_contiguous():
         return array
-    return cuda.to_device(np.asarray(array.copy_to_host(), order="C"))
+    return _upload(np.asarray(array.copy_to_host(), order="C"))
 
 
 def is_contiguous(array: Array) -> bool:
@@ -319,7 +330,7 @@ def copy(array: Array) -> Array:
         return out
     if array.is_c_contiguous():
         out = cuda.device_array(array.shape, array.dtype)
-        out.copy_to_device(array)
+        _bits(out).copy_to_device(_bits(array))
         return out
     return contiguous(array)
 
@@ -335,7 +346,7 @@ def assign(target: Array, values: Array) -> None:
         np.copyto(target._ary, to_host(values), casting="unsafe")
     elif target.is_c_contiguous():
         values = np.full(target.shape, values, target.dtype) if values.ndim == 0 else contiguous(values)
-        target.copy_to_device(values)
+        _bits(target).copy_to_device(_bits(values))
     else:
         if target.dtype.kind == "V":  # numba's fill and copy kernels know no conversion to bfloat16
             values = to_host(values).astype(target.dtype).view(np.uint16)

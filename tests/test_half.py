@@ -182,6 +182,12 @@ def test_making_reading_and_printing(dtype):
 
 
 @by_dtype
+def test_random_numbers_stay_below_one(dtype):
+    x = numbanet.rand(20_000, dtype=dtype).float()
+    assert 0.99 < x.max().item() < 1 and x.min().item() >= 0 and x.mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+@by_dtype
 def test_long_sums_are_kept_in_float32(dtype):
     assert numbanet.ones(2000, dtype=dtype).sum().item() == 2000
     x = numbanet.ones(4, 1000, dtype=dtype)

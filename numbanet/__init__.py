@@ -9,12 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from numbanet import dtypes as _dtypes
 from numbanet import threads
-from numbanet.autocast import (
-    autocast,
-    clear_autocast_cache,
-    get_autocast_dtype,
-    is_autocast_enabled,
-)
 from numbanet.autograd import (
     enable_grad,
     inference_mode,
@@ -38,6 +32,12 @@ from numbanet.dtypes import (
     promote_types,
     set_default_dtype,
     uint8,
+)
+from numbanet.precision import (
+    autocast,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_enabled,
 )
 from numbanet.random import (
     Generator,

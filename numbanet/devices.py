@@ -416,6 +416,11 @@ def settle(*arrays: Any) -> None:
         cuda_memory().settle(arrays)
 
 
+def _bits(array: Array) -> Array:
+    """The array, one of bfloat16 as uint16: NumPy gives numba no buffer of that dtype, and so nothing to copy."""
+    return reinterpret(array, np.dtype(np.uint16)) if array.dtype.kind == "V" else array
+
+
 def to_host(array: Array) -> np.ndarray:
     """The array's values as a NumPy array: itself on the CPU, a copy from CUDA."""
     if type(array) is np.ndarray:
@@ -435,11 +440,11 @@ def to_device(array: Array, device: Device, non_blocking: bool = False) -> Array
     if device.type == "cpu":
         return to_host(array)
     array = np.asarray(array, order="C")
-    if non_blocking and array.size and cuda_memory().is_pinned(array):
+    if non_blocking and array.size and array.dtype.kind != "V" and cuda_memory().is_pinned(array):
         return cuda_memory().copy_in_background(array)
     out = empty(array.shape, array.dtype, device)
     if array.size:
-        out.copy_to_device(array)
+        _bits(out).copy_to_device(_bits(array))
     return out
 
 
@@ -506,7 +511,7 @@ def _move(source: Array, target: Array) -> None:
     """Copy the elements of one CUDA array to another of the same shape and dtype; they share no memory."""
     settle(source, target)
     if source.is_c_contiguous() and target.is_c_contiguous():
-        target.copy_to_device(source)
+        _bits(target).copy_to_device(_bits(source))
         return
     sizes, steps, places = _merged(source.shape, source.strides, target.strides, source.dtype.itemsize)
     (flat, start), (out, to) = _flat(source), _flat(target)

@@ -1026,7 +1026,13 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers uniform in [0, 1)."""
-    return _random(lambda g, s, t: g.random(s, t), _size(shape, size), generator, dtype, device, requires_grad)
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+
+    def draw(source: np.random.Generator, shape: tuple[int, ...], t: Any) -> np.ndarray:
+        values = source.random(shape, t)  # float32 for the half types, in which some would become 1
+        return np.minimum(values, 1 - float(dtypes.finfo(wanted).epsneg)) if dtypes.is_half(wanted) else values
+
+    return _random(draw, _size(shape, size), generator, dtype, device, requires_grad)
 
 
 def randn(

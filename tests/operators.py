@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import numbanet
-from numbanet import functional, kernels, nn, optim
+from numbanet import functional, kernels, nn, optim, precision
 from numbanet.kernels.kernel import Kernel
 from numbanet.optim import lr_scheduler
 
@@ -286,12 +286,15 @@ def functions_called_by_layers() -> Iterator[set[str]]:
     codes: dict[CodeType, str] = {}
     for family in public_functions().values():
         for name in family:
-            if (code := getattr(getattr(functional, name), "__code__", None)) is not None:
+            if (code := getattr(inspect.unwrap(getattr(functional, name)), "__code__", None)) is not None:
                 codes.setdefault(code, name)
     folder = str(Path(nn.__file__).parent)
 
     def look(frame: Any, event: str, _: Any) -> None:
-        caller = frame.f_back.f_code.co_filename if frame.f_back is not None else ""
+        above = frame.f_back
+        if above is not None and above.f_code.co_filename == precision.__file__:  # what looks for autocast first
+            above = above.f_back
+        caller = above.f_code.co_filename if above is not None else ""
         if event == "call" and caller.startswith(folder) and frame.f_code in codes:
             names.add(codes[frame.f_code])
 

@@ -15,14 +15,21 @@ from numbanet import dtypes, nn, optim
 from numbanet.kernels import half as half_kernels
 from numbanet.kernels.kernel import Kernel
 from tests.operators import FUNCTIONS, LAYERS, draw_all, make_layer, run_example
-from tests.test_semantics import ALL, BOTH, attempt, needs_torch, torch
+from tests.test_semantics import ALL, BOTH, DIFFERENT, attempt, needs_torch, torch
 
 BF16, FP16 = numbanet.bfloat16, numbanet.float16
 HALVES = [BF16, FP16]
 by_dtype = pytest.mark.parametrize("dtype", HALVES, ids=str)
 
 # Operators of several steps, each rounded: how many roundings of the largest number their results may be away.
-LOOSE: dict[str, float] = {}
+LOOSE = {
+    "cdist": 3,
+    "quadruplet_loss": 4,
+    "triplet_margin_loss": 3,
+    "triplet_margin_with_distance_loss": 3,
+    "TripletMarginLoss": 3,
+    "TripletMarginWithDistanceLoss": 3,
+}
 
 
 def widened(value: Any) -> Any:
@@ -77,6 +84,8 @@ def test_every_operator_in_bfloat16_is_float32_rounded_with_pytorchs_dtypes(case
         theirs, error = attempt(case, torch, BF16)
         if error is None:
             assert [np.asarray(o).dtype for o in ours.outputs] == [np.asarray(o).dtype for o in theirs.outputs]
+            if (case[1], "gradients") in DIFFERENT:
+                return
             pairs = [
                 (a, b) for a, b in zip(ours.gradients, theirs.gradients, strict=True) if not (a is None or b is None)
             ]
@@ -101,6 +110,9 @@ def test_no_kernel_writes_what_it_does_not_say(monkeypatch):
     monkeypatch.setattr(Kernel, "__call__", watched)
     for case in ALL:
         run(case, True)
+    x = numbanet.randn(3, 2, requires_grad=True)
+    numbanet.maximum(x, x * 2).sum().backward()
+    nn.BatchNorm1d(2).eval()(x).sum().backward()
     assert not wrong
     assert set(half_kernels.OUTPUTS) - seen <= {name for name in Kernel.table if name.endswith("_step")}
 
@@ -167,6 +179,12 @@ def test_making_reading_and_printing(dtype):
     assert pickle.loads(pickle.dumps(x)).dtype == copy.deepcopy(x).dtype == dtype
     large = numbanet.ones(1 << 16, dtype=dtype)  # from the pool of memory
     assert large.dtype == dtype and (large + large).float().sum().item() == 1 << 17
+
+
+@by_dtype
+def test_random_numbers_stay_below_one(dtype):
+    x = numbanet.rand(20_000, dtype=dtype).float()
+    assert 0.99 < x.max().item() < 1 and x.min().item() >= 0 and x.mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 @by_dtype

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "numbanet"
 # Every room with the rooms that it may import. Nothing else is allowed, and no two rooms reach one another.
 FOUNDATION = {"devices", "dtypes", "shapes", "threads"}
 TENSOR = {"tensor", "autograd", "random"} | FOUNDATION
-FUNCTIONAL = {"functional", "kernels", "autocast"} | TENSOR
+FUNCTIONAL = {"functional", "kernels", "precision"} | TENSOR
 LAYERS = (FUNCTIONAL - {"kernels"}) | {"nn"}
 MAY_IMPORT = {
     "backends": set(),
@@ -27,9 +27,9 @@ MAY_IMPORT = {
     "autograd": {"devices"},
     "random": FOUNDATION,
     "tensor": {"autograd", "random"} | FOUNDATION,
-    "autocast": TENSOR,
-    "functional": {"kernels", "autocast"} | TENSOR,
-    "amp": {"functional", "autocast"} | TENSOR,
+    "precision": TENSOR,
+    "functional": {"kernels", "precision"} | TENSOR,
+    "amp": {"functional", "precision"} | TENSOR,
     "nn": (FUNCTIONAL - {"kernels"}),
     "linalg": (FUNCTIONAL - {"kernels"}),
     "signal": (FUNCTIONAL - {"kernels"}),
@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "cuda": {"amp", "cuda_memory", "devices", "random"},
     "utils": {"data", "autograd", "random"},  # and checkpoint, which is a way to save what the tape saves
     "__main__": {"cli"},
-    "__init__": {"autocast", "autograd", "backends", "devices", "dtypes", "random", "shapes", "tensor", "threads"},
+    "__init__": {"autograd", "backends", "devices", "dtypes", "precision", "random", "shapes", "tensor", "threads"},
 }
 
 # Imports inside functions that go up: (file, room), each for a reason.

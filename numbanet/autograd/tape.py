@@ -24,7 +24,7 @@ from numbanet.devices import device_of, full
 class _Mode(threading.local):
     enabled = True
     saver: Callable[[tuple[Any, ...]], Any] | None = None  # see saved_by
-    autocast: Any = None  # what numbanet.autocast does in this thread
+    autocast: Any = None  # what numbanet.precision does in this thread
 
 
 _mode = _Mode()

@@ -4,7 +4,6 @@ Each file has the public function (documentation, checks) and right under it its
 backward. Operators that autocast knows are offered here under its watch, which is why code above takes them from here.
 """
 
-from numbanet.autocast import wrap_public as _wrap_public
 from numbanet.functional.activation import *
 from numbanet.functional.arithmetic import *
 from numbanet.functional.class_loss import *
@@ -27,5 +26,6 @@ from numbanet.functional.pooling import *
 from numbanet.functional.reduction import *
 from numbanet.functional.shape import *
 from numbanet.functional.sorting import *
+from numbanet.precision import wrap_public as _wrap_public
 
 _wrap_public(globals())

@@ -352,7 +352,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     """
     shapes.check_floating_mixed("rms_norm", input=input, weight=weight)
     strip = _row_strip("rms_norm", tuple(input._array.shape), normalized_shape, weight, None)
-    epsilon = float(dtypes.finfo(input.dtype).eps) if eps is None else float(eps)
+    epsilon = float(dtypes.finfo(dtypes.widened(input.dtype)).eps) if eps is None else float(eps)
     return GroupNormFunction.apply(input, weight, None, strip, 1, epsilon, 0)
 
 

@@ -239,9 +239,10 @@ def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _tensors(values: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    _mapped(values, lambda tensor: found.append(tensor) or tensor)
-    return found
+    """The tensors among arguments, and in those that are lists or tuples."""
+    if isinstance(values, Tensor):
+        return [values]
+    return [t for value in values for t in _tensors(value)] if type(values) in (list, tuple) else []
 
 
 def _under_autocast(

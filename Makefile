@@ -26,8 +26,9 @@ sim:
 ptx:
 	$(PYTHON) -m numbanet doctor --cuda-assemble 8.0 9.0
 
+# Tests, sanitizer and measurements on this machine's GPU; tables in gpu-report.md. Without make: the same line.
 gpu:
-	$(PYTEST) -m cuda
+	$(PYTHON) -m benchmarks.gpu_report gpu-report.md
 
 bench:
 	$(PYTHON) benchmarks/compare_torch.py

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,7 @@ def report_machine(threads: int, about: dict[str, Any]) -> dict[str, Any]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare numbanet with PyTorch, in turn in one run.")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda: see --device cuda --help")
     parser.add_argument("--networks", action="store_true", help="training steps and inference of whole networks")
     parser.add_argument("--layers", action="store_true", help="convolution, linear, pooling, batch normalisation")
     parser.add_argument("--ops", action="store_true", help="matmul, activations, losses, optimisers, ...")
@@ -425,7 +427,12 @@ def run_start(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; returns 0 if everything ran and agreed."""
-    options = parse(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if "--device=cuda" in given or ("--device", "cuda") in pairwise(given):
+        from benchmarks import compare_cuda
+
+        return compare_cuda.main(given)
+    options = parse(given)
     chosen = [case for case in CASES.values() if re.search(options.filter, case.name)]
     if options.list:
         print("\n".join(case.name for case in chosen))

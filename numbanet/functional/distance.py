@@ -61,7 +61,7 @@ def _power(x: Tensor, p: float) -> Tensor:
 
 def _rows(x: Tensor) -> Any:
     """The tensor's array as a matrix of its vectors, which lie along the last dimension."""
-    return devices.contiguous(x._array).reshape(-1, x._array.shape[-1])
+    return devices.contiguous(x._array).reshape((-1, tuple(x._array.shape)[-1]))
 
 
 def _like(x: Tensor) -> Any:
@@ -159,7 +159,7 @@ class CosineFunction(Function):
         n = one.shape[0]
         out, norms = [devices.empty(shape, a.dtype, a.device) for shape in ((n,), (2, n))]
         kernels.cosine_forward(one, two, out, norms, eps)
-        result = wrap(out.reshape(tuple(a._array.shape[:-1])))
+        result = wrap(out.reshape(tuple(a._array.shape)[:-1]))
         ctx.eps = eps
         ctx.save_for_backward(a, b, result, wrap(norms))
         return result
@@ -221,7 +221,7 @@ class DistanceFunction(Function):
         one, two = _rows(a), _rows(b)
         out = devices.empty(one.shape[:1], a.dtype, a.device)
         kernels.distance_forward(one, two, out, eps)
-        result = wrap(out.reshape(tuple(a._array.shape[:-1])))
+        result = wrap(out.reshape(tuple(a._array.shape)[:-1]))
         ctx.eps = eps
         ctx.save_for_backward(a, b, result)
         return result
@@ -302,7 +302,7 @@ class CdistFunction(Function):
         out = devices.empty((one.shape[0], one.shape[1], two.shape[1]), a.dtype, a.device)
         matmul_kernel(one, two, no_bias(a.dtype, a.device), out, False, True)
         kernels.cdist_finish(one, two, out)
-        result = wrap(out.reshape((*a._array.shape[:-1], two.shape[1])))
+        result = wrap(out.reshape((*tuple(a._array.shape)[:-1], two.shape[1])))
         ctx.save_for_backward(a, b, result)
         return result
 
@@ -339,7 +339,7 @@ class CdistNormFunction(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, p: float) -> Tensor:
         one, two = _matrices(a), _matrices(b)
-        out = devices.empty((*a._array.shape[:-1], two.shape[1]), a.dtype, a.device)
+        out = devices.empty((*tuple(a._array.shape)[:-1], two.shape[1]), a.dtype, a.device)
         kernels.cdist_norm(one, two, out.reshape((one.shape[0], one.shape[1], two.shape[1])), p)
         ctx.p = p
         result = wrap(out)
@@ -374,4 +374,4 @@ class CdistNormFunction(Function):
 
 def _matrices(x: Tensor) -> Any:
     """The tensor's array as a batch of matrices."""
-    return devices.contiguous(x._array).reshape(-1, *x._array.shape[-2:])
+    return devices.contiguous(x._array).reshape((-1, *tuple(x._array.shape)[-2:]))

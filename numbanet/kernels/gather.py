@@ -362,12 +362,25 @@ def _take_rows(x, index, out, n, inner):  # type: ignore[no-untyped-def]
     m = index.size
     rows = out.size // inner
     block = max(1, CHUNK // inner)
+    if inner == 1 and 4 * m <= CHUNK:
+        block = CHUNK // m // 4 * 4 * m
     for task in prange((rows + block - 1) // block):
         row = np.int64(task) * block
         last = min(row + block, rows)
         start = row // m * n * inner
         while row < last:  # one o after the other
             i = row % m
+            if inner == 1 and i == 0 and row + 4 * m <= last:
+                # Four at a time share the reading of the index: three quarters of the time.
+                for k in range(m):
+                    source, at = start + read(index, k), row + k
+                    write(out, at, read(x, source))
+                    write(out, at + m, read(x, source + n))
+                    write(out, at + 2 * m, read(x, source + 2 * n))
+                    write(out, at + 3 * m, read(x, source + 3 * n))
+                row += 4 * m
+                start += 4 * n
+                continue
             end = min(row - i + m, last)
             if inner == 1:
                 for k in range(end - row):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 import numbanet
 from numbanet import nn
 from numbanet.devices import cuda_is_available
+from numbanet.functional.gradients import total_norm
 from numbanet.kernels.kernel import Kernel
 from numbanet.nn import functional as F
 
@@ -44,6 +47,15 @@ def test_a_missing_twin_names_kernel_and_device(monkeypatch):
     other = Kernel("blur", reference=lambda x, y: None, cpu=None, cuda=lambda x, y: None)
     with pytest.raises(NotImplementedError, match=r"blur.*cpu"):
         other(np.ones(1), np.ones(1))
+
+
+@cuda_test
+@needs_cuda
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_the_norm_of_many_gradients(p):
+    arrays = [np.linspace(-3, 2, n, dtype=np.float32) for n in (1, 12, 70)]
+    total = total_norm([there(array) for array in arrays], p)
+    np.testing.assert_allclose(values(total), np.linalg.norm(np.concatenate(arrays), p), rtol=1e-6)
 
 
 @cuda_test

@@ -108,6 +108,10 @@ def test_the_number_of_threads_does_not_show():
     check_threads(G.scatter, [values, places(200, 3, 900, 150)], [x])
     check(G.take_rows, "cpu", [x, places(200, 900)], [values])
     check(G.gather, "cpu", [x, places(200, 3, 900, 150)], [values, np.zeros(1, bool)])
+    for outer, m in ((11, 70), (3, 5), (4, 3000), (9, 2048)):  # single columns, four o at a time and the rest
+        lines, index = normal(outer, 50, 1), places(50, m)
+        check(G.take_rows, "cpu", [lines, index], [np.zeros((outer, m, 1), np.float32)])
+        check_threads(G.take_rows, [lines, index], [np.zeros((outer, m, 1), np.float32)])
 
 
 @pytest.mark.parametrize("device", DEVICES)

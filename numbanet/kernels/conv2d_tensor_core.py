@@ -321,7 +321,7 @@ def _product(
     out_plane = out.shape[2] * out.shape[3]
     target = mma.bits_of(out)
     _product_kernel(kind, tile)[(blocks, groups), tile.threads](
-        mma.bits_of(source), packed, mma.bits_of(bias), target[:0] if add is None else mma.bits_of(add), target,
+        mma.bits_of(source), packed, mma.bits_of(bias), mma.none_like(target) if add is None else mma.bits_of(add), target,
         _numbers(taps[0], max(taps[1], 1), padded, channels), _numbers(*_digits(CHUNK * each, max(taps[1], 1), padded)),
         _numbers(*tap_steps, plane),
         _numbers(rows, depth, height, width, total_channels * plane, channels * plane, count, *grid, int(relu)),
@@ -364,7 +364,7 @@ def conv2d_grad_input_tensor_core(kind, dy, weight, dx, sh, sw, pt, pl, dh, dw, 
         return
     out, channels, kh, kw = weight.shape
     terms, wide = kh * kw, dx.shape[3]
-    none = mma.bits_of(weight)[:0]
+    none = mma.none_like(mma.bits_of(weight))
     for ry, high_grid, i0, i_step, i_count, y0, y_step in _residues(dx.shape[2], kh, sh, pt, dh):
         for rx, wide_grid, j0, j_step, j_count, x0, x_step in _residues(wide, kw, sw, pl, dw):
             weight_steps = (terms, channels * terms, i_step * kw, j_step, min(i0 * kw + j0, terms))

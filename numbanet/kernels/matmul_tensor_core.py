@@ -215,7 +215,7 @@ def matmul_tensor_core(
     blocks = -(-m // tile.rows) * -(-n // tile.columns)
     bias, flat = mma.bits_of(bias), mma.bits_of(out)
     kernel[(blocks, batch), tile.threads](
-        mma.bits_of(a), mma.bits_of(b), bias, flat[:0] if add is None else mma.bits_of(add), flat, m, n, depth,
+        mma.bits_of(a), mma.bits_of(b), bias, mma.none_like(flat) if add is None else mma.bits_of(add), flat, m, n, depth,
         m * depth if a.shape[0] > 1 else 0, a_row, a_term, n * depth if b.shape[0] > 1 else 0, b_column, b_term, int(relu),
     )  # fmt: skip
 

@@ -187,6 +187,7 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
     multiply, wait = mma.multiply_tile(kind, tile), mma.wait_copies(STAGES - 2)
     widen, narrow = mma.widen(kind), mma.narrow(kind)
     terms, chunk_terms, right = DEPTH * each, CHUNK * each, rows * DEPTH
+    lead = (STAGES - 1) * terms  # how far asking is ahead of multiplying
     size, results, strip, of_out = STAGES * stage, 4 * high * wide, 4 * wide, 2 * wide
     mine, staged_words, warps = columns * 4 // threads, columns * DEPTH // threads, down * across
 
@@ -222,27 +223,26 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
         for i in range(results):
             total[i] = numba.float32(0)
         begin = numba.int32(group * m * depth + thread % 4 * chunk_terms)
-        for t in range(STAGES - 1):
-            at, k = t * stage, t * terms
-            copy_rows(words, at, packed, begin + k, row0, m, depth, k < depth)
-            fetch(words, at + right, staged, source, base, top, side, term, steps, ends, scales, height, width)
-            put(words, at + right, staged)
-            commit_copies()
-        at, into = numba.int32(0), numba.int32((STAGES - 1) * stage)  # the tile to multiply, the place of the next one
-        for k0 in range(0, depth, terms):
-            wait()
-            cuda.syncthreads()  # this tile is there for all, and all are done with the one before
-            k = numba.int32(k0 + (STAGES - 1) * terms)
+        at, into = numba.int32(0), numba.int32(0)  # the tile to multiply, the place of the next one
+        for k0 in range(-lead, depth, terms):
+            k = numba.int32(k0 + lead)
+            if k0 >= 0:
+                wait()
+                cuda.syncthreads()  # this tile is there for all, and all are done with the one before
             if k < depth:
                 copy_rows(words, into, packed, begin + k, row0, m, depth, True)
                 fetch(words, into + right, staged, source, base, top, side, term, steps, ends, scales, height, width)
             commit_copies()
-            multiply(words, at, at + right, total)
+            if k0 >= 0:
+                multiply(words, at, at + right, total)
+                at = numba.int32(at + stage)
+                if at == size:
+                    at = numba.int32(0)
             if k < depth:
                 put(words, into + right, staged)
-            into, at = at, numba.int32(at + stage)
-            if at == size:
-                at = numba.int32(0)
+            into = numba.int32(into + stage)
+            if into == size:
+                into = numba.int32(0)
         index = cuda.local.array(of_out, numba.int32)
         column0 += warp % across * wide * 8 + lane % 4 * 2
         for j in range(of_out):
@@ -321,7 +321,7 @@ def _product(
     out_plane = out.shape[2] * out.shape[3]
     target = mma.bits_of(out)
     _product_kernel(kind, tile)[(blocks, groups), tile.threads](
-        mma.bits_of(source), packed, mma.bits_of(bias), target[:0] if add is None else mma.bits_of(add), target,
+        mma.bits_of(source), packed, mma.bits_of(bias), mma.none_like(target) if add is None else mma.bits_of(add), target,
         _numbers(taps[0], max(taps[1], 1), padded, channels), _numbers(*_digits(CHUNK * each, max(taps[1], 1), padded)),
         _numbers(*tap_steps, plane),
         _numbers(rows, depth, height, width, total_channels * plane, channels * plane, count, *grid, int(relu)),
@@ -364,7 +364,7 @@ def conv2d_grad_input_tensor_core(kind, dy, weight, dx, sh, sw, pt, pl, dh, dw, 
         return
     out, channels, kh, kw = weight.shape
     terms, wide = kh * kw, dx.shape[3]
-    none = mma.bits_of(weight)[:0]
+    none = mma.none_like(mma.bits_of(weight))
     for ry, high_grid, i0, i_step, i_count, y0, y_step in _residues(dx.shape[2], kh, sh, pt, dh):
         for rx, wide_grid, j0, j_step, j_count, x0, x_step in _residues(wide, kw, sw, pl, dw):
             weight_steps = (terms, channels * terms, i_step * kw, j_step, min(i0 * kw + j0, terms))
@@ -391,6 +391,7 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
     fetch, put = _gather(kind, columns, threads, True)
     multiply, wait = mma.multiply_tile(kind, tile), mma.wait_copies(STAGES - 2)
     terms, chunk_terms, right = DEPTH * each, CHUNK * each, rows * DEPTH
+    lead = (STAGES - 1) * terms  # how far asking is ahead of multiplying
     size, results, strip, warps = STAGES * stage, 4 * high * wide, 4 * wide, down * across
     of_left, of_right = rows * 4 // threads, columns * 4 // threads
     staged_left, staged_right = rows * DEPTH // threads, columns * DEPTH // threads
@@ -445,8 +446,8 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
         for i in range(results):
             total[i] = numba.float32(0)
         at, into = numba.int32(0), numba.int32(0)  # the tile to multiply, the place of the next one
-        for k0 in range(first - (STAGES - 1) * terms, last, terms):
-            k = numba.int32(k0 + (STAGES - 1) * terms)
+        for k0 in range(first - lead, last, terms):
+            k = numba.int32(k0 + lead)
             if k0 >= first:
                 wait()
                 cuda.syncthreads()  # this tile is there for all, and all are done with the one before
@@ -565,15 +566,13 @@ def _signatures(kind: str) -> tuple[str, str, str, str]:
     )
 
 
-CUDA_KERNELS = tuple(
-    entry
-    for kind in mma.KINDS
-    for entry in (
-        (_pack_cuda, _signatures(kind)[0]),
-        (partial(_product_kernel, kind, mma.LARGE), _signatures(kind)[1]),
-        (partial(_product_kernel, kind, mma.SMALL), _signatures(kind)[1]),
-        (partial(_grad_weight_kernel, kind, mma.LARGE, True), _signatures(kind)[2]),
-        (partial(_grad_weight_kernel, kind, mma.SMALL, False), _signatures(kind)[2]),
-        (partial(_add_splits_kernel, kind), _signatures(kind)[3]),
-    )
+CUDA_KERNELS = (
+    *((_pack_cuda, _signatures(kind)[0]) for kind in ("tf32", "bfloat16")),
+    *((partial(_add_splits_kernel, kind), _signatures(kind)[3]) for kind in mma.KINDS),
+    *((partial(_product_kernel, kind, mma.LARGE), _signatures(kind)[1]) for kind in mma.KINDS),
+    (partial(_product_kernel, "tf32", mma.SMALL), _signatures("tf32")[1]),
+    *(
+        (partial(_grad_weight_kernel, kind, mma.LARGE, chunks), _signatures(kind)[2])
+        for kind, chunks in (("tf32", True), ("tf32", False), ("bfloat16", False), ("float16", True))
+    ),
 )

@@ -112,6 +112,7 @@ def _matmul_kernel(kind: str, tile: Tile, left_chunks: bool, right_chunks: bool)
     multiply, wait = mma.multiply_tile(kind, tile), mma.wait_copies(STAGES - 2)
     widen, narrow = mma.widen(kind), mma.narrow(kind)
     terms = DEPTH * mma.terms_of_word(kind)
+    lead = (STAGES - 1) * terms  # how far asking is ahead of multiplying
     size, results, strip, right = STAGES * stage, 4 * high * wide, 4 * wide, rows * DEPTH
     of_left, of_right = rows * DEPTH // threads, columns * DEPTH // threads
 
@@ -135,29 +136,27 @@ def _matmul_kernel(kind: str, tile: Tile, left_chunks: bool, right_chunks: bool)
         a_base, b_base = numba.int32(cuda.blockIdx.y * a_batch), numba.int32(cuda.blockIdx.y * b_batch)
         for i in range(results):
             total[i] = numba.float32(0)
-        for t in range(STAGES - 1):
-            at, k = t * stage, t * terms
-            fetch_left(words, at, from_a, a, a_base, row0, m, a_row, k, depth, a_term)
-            fetch_right(words, at + right, from_b, b, b_base, column0, n, b_column, k, depth, b_term)
-            put_left(words, at, from_a)
-            put_right(words, at + right, from_b)
-            commit_copies()
-        at, into = numba.int32(0), numba.int32((STAGES - 1) * stage)  # the tile to multiply, the place of the next one
-        for k0 in range(0, depth, terms):
-            wait()
-            cuda.syncthreads()  # this tile is there for all, and all are done with the one before
-            k = numba.int32(k0 + (STAGES - 1) * terms)
+        at, into = numba.int32(0), numba.int32(0)  # the tile to multiply, the place of the next one
+        for k0 in range(-lead, depth, terms):
+            k = numba.int32(k0 + lead)
+            if k0 >= 0:
+                wait()
+                cuda.syncthreads()  # this tile is there for all, and all are done with the one before
             if k < depth:
                 fetch_left(words, into, from_a, a, a_base, row0, m, a_row, k, depth, a_term)
                 fetch_right(words, into + right, from_b, b, b_base, column0, n, b_column, k, depth, b_term)
             commit_copies()
-            multiply(words, at, at + right, total)
+            if k0 >= 0:
+                multiply(words, at, at + right, total)
+                at = numba.int32(at + stage)
+                if at == size:
+                    at = numba.int32(0)
             if k < depth:
                 put_left(words, into, from_a)
                 put_right(words, into + right, from_b)
-            into, at = at, numba.int32(at + stage)
-            if at == size:
-                at = numba.int32(0)
+            into = numba.int32(into + stage)
+            if into == size:
+                into = numba.int32(0)
         thread = numba.uint32(cuda.threadIdx.x)
         lane, warp = thread % 32, thread // 32
         row0 += warp // across * high * 16 + lane // 4
@@ -216,7 +215,7 @@ def matmul_tensor_core(
     blocks = -(-m // tile.rows) * -(-n // tile.columns)
     bias, flat = mma.bits_of(bias), mma.bits_of(out)
     kernel[(blocks, batch), tile.threads](
-        mma.bits_of(a), mma.bits_of(b), bias, flat[:0] if add is None else mma.bits_of(add), flat, m, n, depth,
+        mma.bits_of(a), mma.bits_of(b), bias, mma.none_like(flat) if add is None else mma.bits_of(add), flat, m, n, depth,
         m * depth if a.shape[0] > 1 else 0, a_row, a_term, n * depth if b.shape[0] > 1 else 0, b_column, b_term, int(relu),
     )  # fmt: skip
 
@@ -229,7 +228,9 @@ def _signature(kind: str) -> str:
 CUDA_KERNELS = tuple(
     (lambda options=options: _matmul_kernel(*options), _signature(options[0]))
     for options in (
-        *((kind, mma.LARGE, chunks, chunks) for kind in mma.KINDS for chunks in (True, False)),
-        *((kind, mma.SMALL, True, False) for kind in mma.KINDS),
+        *(("tf32", mma.LARGE, chunks, chunks) for chunks in (True, False)),
+        *(("bfloat16", mma.LARGE, chunks, chunks) for chunks in (True, False)),
+        ("float16", mma.LARGE, False, False),
+        ("tf32", mma.SMALL, True, True),
     )
 )

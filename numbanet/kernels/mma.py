@@ -119,9 +119,13 @@ def _shared(context: Any, builder: Any, array_type: Any, array: Any, index: Any)
     return builder.add(builder.ptrtoint(inside, word), offset)
 
 
-def _assemble(builder: Any, result: Any, code: str, constraints: str, args: Any, *, effects: bool = False) -> Any:
-    function = ir.FunctionType(result, [arg.type for arg in args])
-    return builder.call(ir.InlineAsm(function, code, constraints, side_effect=effects), args)
+def _assemble(builder: Any, result: Any, code: str, constraints: str, args: Any, *, keep: str = "") -> Any:
+    """One instruction. ``keep="order"``: it stays where it is among others of its kind and memory accesses;
+    ``keep="lanes"``: the compiler must not let lanes part before it, either."""
+    assembly = ir.InlineAsm(
+        ir.FunctionType(result, [arg.type for arg in args]), code, constraints, side_effect=bool(keep)
+    )
+    return builder.call(assembly, args, attrs=("convergent",) if keep == "lanes" else ())
 
 
 def _tuple(builder: Any, values: Any, element: Any, count: int) -> Any:
@@ -145,7 +149,9 @@ def multiply_add(kind: str) -> Any:
     def multiply_add(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):  # type: ignore[no-untyped-def]
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             real = ir.FloatType()
-            sums = _assemble(builder, ir.LiteralStructType([real] * 4), code, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", args)
+            sums = _assemble(
+                builder, ir.LiteralStructType([real] * 4), code, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", args, keep="lanes"
+            )
             return _tuple(builder, sums, real, 4)
 
         return types.UniTuple(types.float32, 4)(*[types.uint32] * 6, *[types.float32] * 4), codegen
@@ -165,7 +171,7 @@ def load_matrices(typingctx, words, at):  # type: ignore[no-untyped-def]
         address = _shared(context, builder, signature.args[0], args[0], args[1])
         code = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];"
         registers = ir.LiteralStructType([word] * 4)
-        loaded = _assemble(builder, registers, code, "=r,=r,=r,=r,r,~{memory}", [address], effects=True)
+        loaded = _assemble(builder, registers, code, "=r,=r,=r,=r,r,~{memory}", [address], keep="lanes")
         return _tuple(builder, loaded, word, 4)
 
     return types.UniTuple(types.uint32, 4)(words, types.intp), codegen
@@ -197,7 +203,7 @@ def _copy(width: int, cached: str) -> Any:
             begin = builder.addrspacecast(begin, ir.PointerType(begin.type.pointee, addrspace=1))
             begin = builder.ptrtoint(begin, ir.IntType(64))
             code = f"cp.async.{cached}.shared.global [$0], [$1], {width}, $2;"
-            _assemble(builder, ir.VoidType(), code, "r,l,r,~{memory}", [target, begin, size], effects=True)
+            _assemble(builder, ir.VoidType(), code, "r,l,r,~{memory}", [target, begin, size], keep="order")
             return context.get_dummy_value()
 
         return types.void(words, types.intp, source, types.intp, types.boolean), codegen
@@ -217,7 +223,7 @@ def commit_copies(typingctx):  # type: ignore[no-untyped-def]
     """Close a group of copies: all that this thread has asked for since the last group."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _assemble(builder, ir.VoidType(), "cp.async.commit_group;", "~{memory}", [], effects=True)
+        _assemble(builder, ir.VoidType(), "cp.async.commit_group;", "~{memory}", [], keep="order")
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -230,7 +236,7 @@ def wait_copies(pending: int) -> Any:
     @intrinsic
     def wait_copies(typingctx):  # type: ignore[no-untyped-def]
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _assemble(builder, ir.VoidType(), f"cp.async.wait_group {pending};", "~{memory}", [], effects=True)
+            _assemble(builder, ir.VoidType(), f"cp.async.wait_group {pending};", "~{memory}", [], keep="order")
             return context.get_dummy_value()
 
         return types.void(), codegen
@@ -427,8 +433,13 @@ def kind_of(dtype: np.dtype, tf32: bool) -> str | None:
 
 def bits_of(array: Any) -> Any:
     """Halves as the uint16 that kernels see, flat; float32 arrays just flat."""
-    flat = array.reshape(-1)
+    flat = array if array.ndim == 1 else array.reshape(array.size)
     return flat if flat.dtype == np.float32 or flat.dtype == np.uint16 else flat.view(np.uint16)
+
+
+def none_like(array: Any) -> Any:
+    """An array of no elements, in place of a bias or summand that is not there."""
+    return devices.constant(0, 0, array.dtype, devices.device_of(array))
 
 
 def is_aligned(array: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -49,17 +50,19 @@ class Geometry(NamedTuple):
         return (*self.stride, *self.padding, *self.dilation, self.groups)
 
 
-# Every value of stride, padding, dilation, groups and kernel meets every value of each other one at least once.
+# Every value of stride, padding, dilation, groups and kernel meets every value of each other one (a test counts them).
 CROSSED = [
-    Geometry(2, 3, 7, 6, 5, 3, 3, (1, 1), (1, 1), (1, 1), 1),
-    Geometry(1, 4, 9, 8, 6, 3, 2, (2, 1), (0, 0), (1, 2), 2),
-    Geometry(1, 6, 6, 7, 6, 1, 1, (2, 2), (2, 1), (1, 1), 3),
-    Geometry(1, 2, 8, 9, 4, 3, 3, (2, 2), (1, 1), (2, 2), 2),
-    Geometry(2, 3, 8, 7, 2, 3, 2, (1, 1), (2, 1), (2, 2), 1),
-    Geometry(1, 6, 7, 9, 9, 3, 3, (2, 1), (2, 1), (1, 2), 3),
-    Geometry(1, 4, 5, 5, 4, 1, 1, (1, 1), (0, 0), (2, 2), 2),
-    Geometry(1, 3, 9, 7, 3, 3, 2, (2, 2), (1, 1), (1, 1), 3),
-    Geometry(1, 5, 6, 6, 7, 1, 1, (2, 1), (1, 1), (1, 2), 1),
+    Geometry(2, 3, 7, 6, 5, 3, 2, (1, 1), (0, 0), (2, 2), 1),
+    Geometry(1, 4, 9, 8, 6, 3, 2, (2, 2), (1, 1), (1, 1), 2),
+    Geometry(1, 6, 5, 6, 9, 3, 3, (1, 1), (2, 1), (1, 1), 3),
+    Geometry(2, 3, 6, 7, 6, 1, 1, (2, 2), (0, 0), (1, 2), 3),
+    Geometry(1, 5, 8, 9, 4, 3, 3, (2, 1), (1, 1), (1, 2), 1),
+    Geometry(2, 2, 7, 5, 4, 1, 1, (2, 1), (2, 1), (2, 2), 2),
+    Geometry(1, 6, 8, 7, 3, 3, 2, (2, 1), (0, 0), (1, 1), 3),
+    Geometry(1, 3, 5, 5, 6, 1, 1, (1, 1), (1, 1), (2, 2), 3),
+    Geometry(2, 4, 9, 7, 2, 3, 3, (2, 2), (0, 0), (2, 2), 2),
+    Geometry(1, 2, 6, 8, 8, 3, 2, (1, 1), (2, 1), (1, 2), 2),
+    Geometry(1, 7, 6, 6, 7, 1, 1, (2, 2), (2, 1), (1, 1), 1),
     Geometry(1, 3, 10, 8, 3, 3, 3, (3, 2), (0, 0), (3, 1), 3),
 ]
 LARGER = Geometry(1, 18, 6, 5, 34, 2, 3, (1, 1), (1, 1))  # several tiles each way
@@ -131,6 +134,14 @@ def grad_weight(geometry, kind):
     module.conv2d_grad_weight_tensor_core(kind, dy, x, dweight, *geometry.numbers)
     conv2d_grad_weight_reference(dy64, x64, np.empty(0), expected, *geometry.numbers)
     check(dweight, expected, kind, y_shape[0] * y_shape[2] * y_shape[3])
+
+
+def test_the_geometries_cross_every_pair_of_options():
+    options = [(g.stride, g.padding, g.dilation, g.groups, (g.kh, g.kw)) for g in CROSSED[:-1]]
+    for i, j in itertools.combinations(range(5), 2):
+        values = [{row[k] for row in options} for k in (i, j)]
+        assert {(row[i], row[j]) for row in options} == set(itertools.product(*values))
+        assert min(map(len, values)) == 3
 
 
 @geometries

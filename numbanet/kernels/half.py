@@ -19,13 +19,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from numbanet.devices import cuda, is_cuda_array, reinterpret
 from numbanet.dtypes import bfloat16
 from numbanet.kernels import launch
-from numbanet.kernels.index import limit_threads, read, restore_threads, scalar, write
-from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.index import read, scalar, write
+from numbanet.kernels.kernel import Kernel
+from numbanet.kernels.parallel import tasks
 
 # What a kernel writes, where that is not the last of its arrays alone: how many of them, counted from the last, or their places.
 OUTPUTS: dict[str, int | tuple[int, ...]] = {
@@ -60,6 +60,8 @@ OUTPUTS: dict[str, int | tuple[int, ...]] = {
 
 # Kernels that move elements and never compute with them: half arrays pass for integers of 16 bits.
 MOVING = frozenset({"gather", "scatter", "take_rows", "put_rows", "place", "roll", "rearrange"})
+
+CHUNK = 1 << 13  # elements of one task
 
 _UINT16, _UINT32 = np.dtype(np.uint16), np.dtype(np.uint32)
 
@@ -123,12 +125,11 @@ def _narrow_float16(x):  # type: ignore[no-untyped-def]
 def _twins(name: str, rule: Any) -> tuple[Any, Any]:
     """The CPU and the CUDA function of a rule, on flat arrays of bits."""
 
-    @jit(parallel=True, name=f"{name}_flat")
-    def flat(a, out):  # type: ignore[no-untyped-def]
-        threads = limit_threads(out.size)
-        for i in prange(out.size):
+    @tasks(name=f"{name}_flat")
+    def flat(task, a, out):  # type: ignore[no-untyped-def]
+        start = task * CHUNK
+        for i in range(start, min(start + CHUNK, out.size)):
             write(out, i, rule(np.int64(read(a, i))))
-        restore_threads(threads)
 
     @cuda.jit
     def flat_cuda(a, out):  # type: ignore[no-untyped-def]
@@ -154,7 +155,7 @@ def _run(a: Any, out: Any, on_cuda: bool) -> None:
     if on_cuda:
         flat_cuda[launch.line(out.size)](a, out)
     else:
-        flat(a, out)
+        flat(-(-out.size // CHUNK), out.size, a, out)
 
 
 def _convert_cpu(a: Any, out: Any) -> None:

@@ -29,23 +29,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import overload
 
 from numbanet.devices import cuda, device_of, empty
 from numbanet.kernels import launch
 from numbanet.kernels.index import (
     exp_,
-    limit_threads,
     read,
-    restore_threads,
     scalar,
     write,
 )
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import tasks
 from numbanet.kernels.simd import best_of_row
 
 BLOCK = 512  # elements of a row that are accumulated in vector lanes before the float64 total takes them over
@@ -64,6 +64,17 @@ def _segments(outer: int, n: int, inner: int) -> int:
     tasks = outer * -(-inner // COLUMNS)
     wanted = -(-TASKS // max(tasks, 1))
     return max(1, min(wanted, n * min(inner, COLUMNS) // SEGMENT))
+
+
+def _tasks(outer: int, inner: int, segments: int) -> int:
+    """The number of tasks: one for each result's segment, or block of columns of one."""
+    return outer * segments * -(-inner // COLUMNS)
+
+
+@cache
+def _like(dtype: np.dtype) -> np.ndarray:
+    """An array that says of which type something is."""
+    return np.empty(0, dtype)
 
 
 def cuda_lanes(outer: int, n: int, inner: int) -> int:
@@ -114,41 +125,41 @@ def _fold(
             for j in range(width):
                 total[j] = step(total[j], term(read(x, at + j)))
 
-    @jit(parallel=True, name=f"{name}_cpu")
-    def fold(x, out, partial, identity, outer, n, inner, segments):  # type: ignore[no-untyped-def]
-        threads = limit_threads(outer * n * inner)
-        number = partial.dtype.type
+    @tasks(name=f"{name}_cpu")
+    def fold(task, x, out, partial, like, n, inner, segments):  # type: ignore[no-untyped-def]
+        """``like`` has the type of the vector accumulators."""
+        neutral = like.dtype.type(identity)
         blocks = (inner + COLUMNS - 1) // COLUMNS
         length = (n + segments - 1) // segments
-        for task in prange(outer * segments * blocks):
-            place = np.int64(task) // blocks  # (outer, segments)
-            o = place // segments
-            low = place % segments * length
-            high = max(low, min(low + length, n))
-            if inner == 1:
-                result = row(x, o * n + low, o * n + high, identity, number)
-                if segments == 1:
-                    out[o] = result
-                else:
-                    partial[place] = result
+        place = task // blocks  # (outer, segments)
+        o = place // segments
+        low = place % segments * length
+        high = max(low, min(low + length, n))
+        if inner == 1:
+            result = row(x, o * n + low, o * n + high, neutral, partial.dtype.type)
+            if segments == 1:
+                out[o] = result
             else:
-                first = np.int64(task) % blocks * COLUMNS
-                width = min(COLUMNS, inner - first)
-                total = np.empty(width, partial.dtype)
-                columns(x, (o * n + low) * inner + first, high - low, inner, width, identity, total)
-                for j in range(width):
-                    if segments == 1:
-                        out[o * inner + first + j] = total[j]
-                    else:
-                        partial[place * inner + first + j] = total[j]
-        restore_threads(threads)
-        if segments > 1:
-            for o in range(outer):
-                for j in range(inner):
-                    result = number(identity)
-                    for s in range(segments):
-                        result = step(result, partial[(o * segments + s) * inner + j])
-                    out[o * inner + j] = result
+                partial[place] = result
+        else:
+            first = task % blocks * COLUMNS
+            width = min(COLUMNS, inner - first)
+            total = np.empty(width, partial.dtype)
+            columns(x, (o * n + low) * inner + first, high - low, inner, width, neutral, total)
+            for j in range(width):
+                if segments == 1:
+                    out[o * inner + first + j] = total[j]
+                else:
+                    partial[place * inner + first + j] = total[j]
+
+    @jit(name=f"{name}_join")
+    def join(partial, out, outer, inner, segments):  # type: ignore[no-untyped-def]
+        for o in range(outer):
+            for j in range(inner):
+                result = partial.dtype.type(identity)
+                for s in range(segments):
+                    result = step(result, partial[(o * segments + s) * inner + j])
+                out[o * inner + j] = result
 
     def cpu(x: Any, out: Any) -> None:
         outer, n, inner = x.shape
@@ -158,7 +169,10 @@ def _fold(
         kind = lanes or (x.dtype if x.dtype.kind == "f" else accumulator)
         segments = _segments(outer, n, inner)
         partial = empty((outer * segments * inner if segments > 1 else 0,), accumulator)
-        fold(x.reshape(-1), out.reshape(-1), partial, kind.type(identity), outer, n, inner, segments)
+        flat = out.reshape(-1)
+        fold(_tasks(outer, inner, segments), x.size, x.reshape(-1), flat, partial, _like(kind), n, inner, segments)
+        if segments > 1:
+            join(partial, flat, outer, inner, segments)
 
     @cuda.jit
     def fold_cuda(x, out, n, inner, lanes, first):  # type: ignore[no-untyped-def]
@@ -304,63 +318,66 @@ def _extremum(name: str, reference: Callable[..., None], above: Callable[..., An
                 best[j] = value if wins else best[j]
                 where[j] = i if wins else where[j]
 
-    @jit(parallel=True, name=f"{name}_cpu")
-    def extremum(x, out, indices, partial, places, outer, n, inner, segments):  # type: ignore[no-untyped-def]
-        threads = limit_threads(outer * n * inner)
+    @tasks(name=f"{name}_cpu")
+    def extremum(task, x, out, indices, partial, places, n, inner, segments):  # type: ignore[no-untyped-def]
         blocks = (inner + COLUMNS - 1) // COLUMNS
         length = (n + segments - 1) // segments
-        for task in prange(outer * segments * blocks):
-            place = np.int64(task) // blocks  # (outer, segments)
-            o = place // segments
-            low = min(place % segments * length, n - 1)
-            high = max(low + 1, min(low + length, n))
-            if inner == 1 and indices.size == 0:
-                peak = best_of(x, o * n + low, high - low)
-                if segments > 1:
-                    partial[place] = peak
-                else:
-                    out[o] = peak
-            elif inner == 1:
-                at = row(x, o * n + low, o * n + high)
-                if segments > 1:
-                    partial[place] = x[at]
-                    places[place] = at - o * n
-                else:
-                    out[o] = x[at]
-                    indices[o] = at - o * n
+        place = task // blocks  # (outer, segments)
+        o = place // segments
+        low = min(place % segments * length, n - 1)
+        high = max(low + 1, min(low + length, n))
+        if inner == 1 and indices.size == 0:
+            peak = best_of(x, o * n + low, high - low)
+            if segments > 1:
+                partial[place] = peak
             else:
-                first = np.int64(task) % blocks * COLUMNS
-                width = min(COLUMNS, inner - first)
-                best = np.empty(width, x.dtype)
-                where = np.empty(width, np.int64)
-                columns(x, o * n * inner + first, low, high, inner, width, best, where)
-                for j in range(width):
-                    if segments > 1:
-                        partial[place * inner + first + j] = best[j]
-                        places[place * inner + first + j] = where[j]
-                    else:
-                        out[o * inner + first + j] = best[j]
-                        if indices.size > 0:
-                            indices[o * inner + first + j] = where[j]
-        restore_threads(threads)
-        if segments > 1:
-            for o in range(outer):
-                for j in range(inner):
-                    at = o * segments * inner + j
-                    for s in range(1, segments):
-                        other = (o * segments + s) * inner + j
-                        if above(partial[other], partial[at]):
-                            at = other
-                    out[o * inner + j] = partial[at]
+                out[o] = peak
+        elif inner == 1:
+            at = row(x, o * n + low, o * n + high)
+            if segments > 1:
+                partial[place] = x[at]
+                places[place] = at - o * n
+            else:
+                out[o] = x[at]
+                indices[o] = at - o * n
+        else:
+            first = task % blocks * COLUMNS
+            width = min(COLUMNS, inner - first)
+            best = np.empty(width, x.dtype)
+            where = np.empty(width, np.int64)
+            columns(x, o * n * inner + first, low, high, inner, width, best, where)
+            for j in range(width):
+                if segments > 1:
+                    partial[place * inner + first + j] = best[j]
+                    places[place * inner + first + j] = where[j]
+                else:
+                    out[o * inner + first + j] = best[j]
                     if indices.size > 0:
-                        indices[o * inner + j] = places[at]
+                        indices[o * inner + first + j] = where[j]
+
+    @jit(name=f"{name}_join")
+    def join(partial, places, out, indices, outer, inner, segments):  # type: ignore[no-untyped-def]
+        for o in range(outer):
+            for j in range(inner):
+                at = o * segments * inner + j
+                for s in range(1, segments):
+                    other = (o * segments + s) * inner + j
+                    if above(partial[other], partial[at]):
+                        at = other
+                out[o * inner + j] = partial[at]
+                if indices.size > 0:
+                    indices[o * inner + j] = places[at]
 
     def cpu(x: Any, out: Any, indices: Any) -> None:
         outer, n, inner = x.shape
         segments = _segments(outer, n, inner)
         scratch = (outer * segments * inner if segments > 1 else 0,)
         partial, places = empty(scratch, x.dtype), empty(scratch, _INT64)
-        extremum(x.reshape(-1), out.reshape(-1), indices.reshape(-1), partial, places, outer, n, inner, segments)
+        flat = out.reshape(-1), indices.reshape(-1)
+        count = _tasks(outer, inner, segments)
+        extremum(count, x.size, x.reshape(-1), *flat, partial, places, n, inner, segments)
+        if segments > 1:
+            join(partial, places, *flat, outer, inner, segments)
 
     @cuda.jit
     def extremum_cuda(x, places, out, indices, n, inner, lanes):  # type: ignore[no-untyped-def]
@@ -483,33 +500,36 @@ def _moments_columns(x, start, rows, stride, width, mean, squares):  # type: ign
             squares[j] += deviation * deviation
 
 
-@jit(parallel=True)
-def _moments(x, mean, squares, partial, outer, n, inner, segments):  # type: ignore[no-untyped-def]
-    threads = limit_threads(2 * outer * n * inner)
+@tasks
+def _moments(task, x, partial, n, inner, segments):  # type: ignore[no-untyped-def]
     blocks = (inner + COLUMNS - 1) // COLUMNS
     length = (n + segments - 1) // segments
     half = partial.size // 2
-    for task in prange(outer * segments * blocks):
-        place = np.int64(task) // blocks  # (outer, segments)
-        o = place // segments
-        low = place % segments * length
-        high = max(low, min(low + length, n))
-        if inner == 1:
-            partial[place], partial[half + place] = _moments_row(x, o * n + low, o * n + high)
-        elif high > low:
-            first = np.int64(task) % blocks * COLUMNS
-            width = min(COLUMNS, inner - first)
-            at = place * inner + first
-            _moments_columns(
-                x,
-                (o * n + low) * inner + first,
-                high - low,
-                inner,
-                width,
-                partial[at : at + width],
-                partial[half + at : half + at + width],
-            )
-    restore_threads(threads)
+    place = task // blocks  # (outer, segments)
+    o = place // segments
+    low = place % segments * length
+    high = max(low, min(low + length, n))
+    if inner == 1:
+        partial[place], partial[half + place] = _moments_row(x, o * n + low, o * n + high)
+    elif high > low:
+        first = task % blocks * COLUMNS
+        width = min(COLUMNS, inner - first)
+        at = place * inner + first
+        _moments_columns(
+            x,
+            (o * n + low) * inner + first,
+            high - low,
+            inner,
+            width,
+            partial[at : at + width],
+            partial[half + at : half + at + width],
+        )
+
+
+@jit
+def _join_moments(partial, mean, squares, outer, n, inner, segments):  # type: ignore[no-untyped-def]
+    length = (n + segments - 1) // segments
+    half = partial.size // 2
     for o in range(outer):
         for j in range(inner):
             center = spread = 0.0
@@ -529,7 +549,8 @@ def _moments_cpu(x: Any, mean: Any, squares: Any) -> None:
     outer, n, inner = x.shape
     segments = _segments(outer, n, inner)
     partial = empty((2 * outer * segments * inner,), np.dtype(np.float64))
-    _moments(x.reshape(-1), mean.reshape(-1), squares.reshape(-1), partial, outer, n, inner, segments)
+    _moments(_tasks(outer, inner, segments), 2 * x.size, x.reshape(-1), partial, n, inner, segments)
+    _join_moments(partial, mean.reshape(-1), squares.reshape(-1), outer, n, inner, segments)
 
 
 @cuda.jit
@@ -555,28 +576,30 @@ def _moments_cuda(x: Any, mean: Any, squares: Any) -> None:
         _moments_cuda_lines[launch.line(mean.size)](*arrays, x.shape[1], x.shape[2])
 
 
-@jit(parallel=True)
-def _moments_backward(x, mean, scale, shift, dx, lines, n, inner):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
-    for task in prange(lines):
-        line = np.int64(task)
-        if inner == 1:
-            center, factor, offset = mean[line], scale[line], shift[line]
-            for i in range(line * n, line * n + n):
-                write(dx, i, factor * (read(x, i) - center) + offset)
-        else:
-            start, small = line * inner, line // n * inner
-            for j in range(inner):
-                deviation = read(x, start + j) - read(mean, small + j)
-                write(dx, start + j, read(scale, small + j) * deviation + read(shift, small + j))
-    restore_threads(threads)
+def _lines(x: Any) -> int:
+    """The tasks of a gradient: a row of n each, or a line of ``inner``."""
+    _, n, inner = x.shape
+    return x.size // (n if inner == 1 else inner)
+
+
+@tasks
+def _moments_backward(line, x, mean, scale, shift, dx, n, inner):  # type: ignore[no-untyped-def]
+    if inner == 1:
+        center, factor, offset = mean[line], scale[line], shift[line]
+        for i in range(line * n, line * n + n):
+            write(dx, i, factor * (read(x, i) - center) + offset)
+    else:
+        start, small = line * inner, line // n * inner
+        for j in range(inner):
+            deviation = read(x, start + j) - read(mean, small + j)
+            write(dx, start + j, read(scale, small + j) * deviation + read(shift, small + j))
 
 
 def _moments_backward_cpu(x: Any, mean: Any, scale: Any, shift: Any, dx: Any) -> None:
     if x.size:
         _, n, inner = x.shape
         arrays = [array.reshape(-1) for array in (x, mean, scale, shift, dx)]
-        _moments_backward(*arrays, x.size // (n if inner == 1 else inner), n, inner)
+        _moments_backward(_lines(x), x.size, *arrays, n, inner)
 
 
 @cuda.jit
@@ -611,28 +634,23 @@ def _signed(x, dy, zero):  # type: ignore[no-untyped-def]
     return dy if x > zero else -dy if x < zero else dy * x  # 0 of 0, NaN of NaN
 
 
-@jit(parallel=True)
-def _sum_absolutes_backward(x, dy, dx, lines, n, inner):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
+@tasks
+def _sum_absolutes_backward(line, x, dy, dx, n, inner):  # type: ignore[no-untyped-def]
     zero = x.dtype.type(0)
-    for task in prange(lines):
-        line = np.int64(task)
-        if inner == 1:
-            factor = dy[line]
-            for i in range(line * n, line * n + n):
-                write(dx, i, _signed(read(x, i), factor, zero))
-        else:
-            start, small = line * inner, line // n * inner
-            for j in range(inner):
-                write(dx, start + j, _signed(read(x, start + j), read(dy, small + j), zero))
-    restore_threads(threads)
+    if inner == 1:
+        factor = dy[line]
+        for i in range(line * n, line * n + n):
+            write(dx, i, _signed(read(x, i), factor, zero))
+    else:
+        start, small = line * inner, line // n * inner
+        for j in range(inner):
+            write(dx, start + j, _signed(read(x, start + j), read(dy, small + j), zero))
 
 
 def _sum_absolutes_backward_cpu(x: Any, dy: Any, dx: Any) -> None:
     if x.size:
         _, n, inner = x.shape
-        lines = x.size // (n if inner == 1 else inner)
-        _sum_absolutes_backward(x.reshape(-1), dy.reshape(-1), dx.reshape(-1), lines, n, inner)
+        _sum_absolutes_backward(_lines(x), x.size, x.reshape(-1), dy.reshape(-1), dx.reshape(-1), n, inner)
 
 
 @cuda.jit
@@ -704,27 +722,25 @@ def _logsumexp_columns(x, start, n, stride, width, highest, total):  # type: ign
             total[j] += exp_(read(x, at + j) - highest[j])
 
 
-@jit(parallel=True)
-def _logsumexp(x, out, outer, n, inner):  # type: ignore[no-untyped-def]
-    threads = limit_threads(4 * outer * n * inner)
+@tasks
+def _logsumexp(task, x, out, n, inner):  # type: ignore[no-untyped-def]
     blocks = (inner + COLUMNS - 1) // COLUMNS
-    for task in prange(outer * blocks):
-        o = np.int64(task) // blocks
-        if inner == 1:
-            out[o] = _logsumexp_row(x, o * n, o * n + n)
-        else:
-            first = np.int64(task) % blocks * COLUMNS
-            width = min(COLUMNS, inner - first)
-            highest, total = np.empty(width, x.dtype), np.empty(width, np.float64)
-            _logsumexp_columns(x, o * n * inner + first, n, inner, width, highest, total)
-            for j in range(width):
-                out[o * inner + first + j] = math.log(total[j]) + highest[j]
-    restore_threads(threads)
+    o = task // blocks
+    if inner == 1:
+        out[o] = _logsumexp_row(x, o * n, o * n + n)
+    else:
+        first = task % blocks * COLUMNS
+        width = min(COLUMNS, inner - first)
+        highest, total = np.empty(width, x.dtype), np.empty(width, np.float64)
+        _logsumexp_columns(x, o * n * inner + first, n, inner, width, highest, total)
+        for j in range(width):
+            out[o * inner + first + j] = math.log(total[j]) + highest[j]
 
 
 def _logsumexp_cpu(x: Any, out: Any) -> None:
     if out.size:
-        _logsumexp(x.reshape(-1), out.reshape(-1), *x.shape)
+        outer, n, inner = x.shape
+        _logsumexp(_tasks(outer, inner, 1), 4 * x.size, x.reshape(-1), out.reshape(-1), n, inner)
 
 
 @jit
@@ -740,23 +756,18 @@ def _logsumexp_backward_line(x, y, dy, dx, start, small, inner):  # type: ignore
         write(dx, start + j, read(dy, small + j) * exp_(read(x, start + j) - read(y, small + j)))
 
 
-@jit(parallel=True)
-def _logsumexp_backward(x, y, dy, dx, lines, n, inner):  # type: ignore[no-untyped-def]
-    threads = limit_threads(2 * x.size)
-    for task in prange(lines):
-        line = np.int64(task)
-        if inner == 1:
-            _logsumexp_backward_row(x, y, dy, dx, line, n)
-        else:
-            _logsumexp_backward_line(x, y, dy, dx, line * inner, line // n * inner, inner)
-    restore_threads(threads)
+@tasks
+def _logsumexp_backward(line, x, y, dy, dx, n, inner):  # type: ignore[no-untyped-def]
+    if inner == 1:
+        _logsumexp_backward_row(x, y, dy, dx, line, n)
+    else:
+        _logsumexp_backward_line(x, y, dy, dx, line * inner, line // n * inner, inner)
 
 
 def _logsumexp_backward_cpu(x: Any, y: Any, dy: Any, dx: Any) -> None:
     if x.size:
         _, n, inner = x.shape
-        lines = x.size // (n if inner == 1 else inner)
-        _logsumexp_backward(*[array.reshape(-1) for array in (x, y, dy, dx)], lines, n, inner)
+        _logsumexp_backward(_lines(x), 2 * x.size, *[array.reshape(-1) for array in (x, y, dy, dx)], n, inner)
 
 
 @cuda.jit

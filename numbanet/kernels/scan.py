@@ -26,12 +26,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import prange
 
 from numbanet.devices import CUDA, cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import limit_threads, read, restore_threads, scalar, write
+from numbanet.kernels.index import read, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import tasks
 
 COLUMNS = 256  # columns of one task where inner > 1: their accumulators stay in the first-level cache
 GROUP = 4  # rows that run side by side where inner = 1: each addition of one waits for its last
@@ -150,34 +150,33 @@ def _scan(name: str, numpy: Any, step: Callable[..., Any], identity: int) -> Ker
                 write(out, start + way * i, a)
             row += 1
 
-    @jit(parallel=True, name=f"{name}_cpu")
-    def scan(x, out, like, n, inner, reverse):  # type: ignore[no-untyped-def]
-        threads = limit_threads(2 * x.size)
-        outer = x.size // (n * inner)
-        blocks = (inner + COLUMNS - 1) // COLUMNS
+    @tasks(name=f"{name}_cpu")
+    def scan(task, x, out, like, n, inner, reverse):  # type: ignore[no-untyped-def]
+        """``like`` has the type of the running result; a task is ROWS lines, or COLUMNS of those that lie across."""
         number = like.dtype.type
-        for task in prange((outer + ROWS - 1) // ROWS if inner == 1 else outer * blocks):
-            if inner == 1:
-                low = np.int64(task) * ROWS
-                rows(x, out, low, min(low + ROWS, outer), n, reverse, number)
-            else:
-                first = np.int64(task) % blocks * COLUMNS
-                width = min(COLUMNS, inner - first)
-                total = np.empty(width, like.dtype)
-                total[:] = number(identity)
-                start = np.int64(task) // blocks * n * inner + first
-                for i in range(n):
-                    at = start + (n - 1 - i if reverse else i) * inner
-                    for j in range(width):
-                        total[j] = step(total[j], read(x, at + j))
-                    for j in range(width):
-                        write(out, at + j, total[j])
-        restore_threads(threads)
+        if inner == 1:
+            low = task * ROWS
+            rows(x, out, low, min(low + ROWS, x.size // n), n, reverse != 0, number)
+        else:
+            blocks = (inner + COLUMNS - 1) // COLUMNS
+            first = task % blocks * COLUMNS
+            width = min(COLUMNS, inner - first)
+            total = np.empty(width, like.dtype)
+            total[:] = number(identity)
+            start = task // blocks * n * inner + first
+            for i in range(n):
+                at = start + (n - 1 - i if reverse != 0 else i) * inner
+                for j in range(width):
+                    total[j] = step(total[j], read(x, at + j))
+                for j in range(width):
+                    write(out, at + j, total[j])
 
     def cpu(x: Any, out: Any, reverse: bool) -> None:
         if x.size:
-            _, n, inner = x.shape
-            scan(x.reshape(-1), out.reshape(-1), _accumulator(x.dtype), n, inner, bool(reverse))
+            outer, n, inner = x.shape
+            count = -(-outer // ROWS) if inner == 1 else outer * -(-inner // COLUMNS)
+            flat = x.reshape(-1), out.reshape(-1)
+            scan(count, 2 * x.size, *flat, _accumulator(x.dtype), n, inner, int(reverse))
 
     @cuda.jit
     def scan_cuda(x, out, n, inner, reverse):  # type: ignore[no-untyped-def]
@@ -257,32 +256,29 @@ def cumprod_backward_reference(x, dy, dx):  # type: ignore[no-untyped-def]
         dx[:, k] = (dy * np.cumprod(others, axis=1))[:, k:].sum(axis=1)
 
 
-@jit(parallel=True)
-def _cumprod_backward(x, dy, dx, like, n, inner):  # type: ignore[no-untyped-def]
+@tasks
+def _cumprod_backward(line, x, dy, dx, like, n, inner):  # type: ignore[no-untyped-def]
     """With S[k] = dy[k] + x[k + 1] S[k + 1], dx[k] = S[k] times the product of everything before k."""
-    threads = limit_threads(4 * x.size)
     number = like.dtype.type
-    for task in prange(x.size // n):
-        line = np.int64(task)
-        start = line // inner * n * inner + line % inner
-        later = np.empty(n, like.dtype)
-        total = number(0)
-        for i in range(n - 1, -1, -1):
-            at = start + i * inner
-            total = read(dy, at) + total * (read(x, at + inner) if i < n - 1 else number(0))
-            later[i] = total
-        before = number(1)
-        for i in range(n):
-            at = start + i * inner
-            write(dx, at, before * later[i])
-            before *= read(x, at)
-    restore_threads(threads)
+    start = line // inner * n * inner + line % inner
+    later = np.empty(n, like.dtype)
+    total = number(0)
+    for i in range(n - 1, -1, -1):
+        at = start + i * inner
+        total = read(dy, at) + total * (read(x, at + inner) if i < n - 1 else number(0))
+        later[i] = total
+    before = number(1)
+    for i in range(n):
+        at = start + i * inner
+        write(dx, at, before * later[i])
+        before *= read(x, at)
 
 
 def _cumprod_backward_cpu(x: Any, dy: Any, dx: Any) -> None:
     if x.size:
         _, n, inner = x.shape
-        _cumprod_backward(x.reshape(-1), dy.reshape(-1), dx.reshape(-1), _accumulator(x.dtype), n, inner)
+        flat = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+        _cumprod_backward(x.size // n, 4 * x.size, *flat, _accumulator(x.dtype), n, inner)
 
 
 @cuda.jit

@@ -27,12 +27,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import prange
 
 from numbanet.devices import CUDA, cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import limit_threads, read, restore_threads, rising_key, scalar
+from numbanet.kernels.index import read, rising_key, scalar
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import tasks
 
 BLOCK = 64  # elements that topk looks at together
 FEW = 40  # rows up to this length are sorted by insertion
@@ -116,34 +116,36 @@ def _radix(keys, order, spare_keys, spare_order, counts, n, size):  # type: igno
     return turned
 
 
-@jit(parallel=True)
-def _sort_rows(x, values, indices, like, n, size, offset, descending):  # type: ignore[no-untyped-def]
+def _tasks(x: Any) -> int:
+    """The number of tasks, of TASK elements or a row each."""
+    rows, n = x.shape
+    return -(-rows // max(1, TASK // n))
+
+
+@tasks
+def _sort_rows(task, x, values, indices, like, n, size, offset, descending):  # type: ignore[no-untyped-def]
     """``like`` has the type of the keys, ``offset`` makes signed ones unsigned."""
-    threads = limit_threads(8 * x.size)
-    rows = x.size // n
     block = max(1, TASK // n)
     number = like.dtype.type
-    for task in prange((rows + block - 1) // block):
-        first = np.int64(task) * block
-        keys, spare_keys = np.empty(n, like.dtype), np.empty(n, like.dtype)
-        order, spare_order = np.empty(n, np.int32), np.empty(n, np.int32)
-        counts = np.empty(256 * size, np.int32)
-        for row in range(first, min(first + block, rows)):
-            start = row * n
-            for i in range(n):
-                key = number(np.int64(rising_key(read(x, start + i))) + offset)
-                keys[i] = number(~key) if descending else key
-                order[i] = i
-            if n <= FEW:
-                _insertion(keys, order, n)
-                turned = False
-            else:
-                turned = _radix(keys, order, spare_keys, spare_order, counts, n, size)
-            for i in range(n):
-                place = np.int64(np.uint32(spare_order[i] if turned else order[i]))
-                values[start + i] = read(x, start + place)
-                indices[start + i] = place
-    restore_threads(threads)
+    first = task * block
+    keys, spare_keys = np.empty(n, like.dtype), np.empty(n, like.dtype)
+    order, spare_order = np.empty(n, np.int32), np.empty(n, np.int32)
+    counts = np.empty(256 * size, np.int32)
+    for row in range(first, min(first + block, x.size // n)):
+        start = row * n
+        for i in range(n):
+            key = number(np.int64(rising_key(read(x, start + i))) + offset)
+            keys[i] = number(~key) if descending != 0 else key
+            order[i] = i
+        if n <= FEW:
+            _insertion(keys, order, n)
+            turned = False
+        else:
+            turned = _radix(keys, order, spare_keys, spare_order, counts, n, size)
+        for i in range(n):
+            place = np.int64(np.uint32(spare_order[i] if turned else order[i]))
+            values[start + i] = read(x, start + place)
+            indices[start + i] = place
 
 
 def _sort_cpu(x: Any, values: Any, indices: Any, descending: bool) -> None:
@@ -153,7 +155,7 @@ def _sort_cpu(x: Any, values: Any, indices: Any, descending: bool) -> None:
         signed = x.dtype.kind in "if"
         offset = 0 if not signed else (-(1 << 63) if size == 8 else 1 << (8 * size - 1))
         flat = x.reshape(-1), values.reshape(-1), indices.reshape(-1)
-        _sort_rows(*flat, like, x.shape[1], size, offset, bool(descending))
+        _sort_rows(_tasks(x), 8 * x.size, *flat, like, x.shape[1], size, offset, int(descending))
 
 
 @scalar
@@ -318,26 +320,22 @@ def _best(x, start, n, k, keys, places, largest):  # type: ignore[no-untyped-def
             places[j] = i
 
 
-@jit(parallel=True)
-def _topk_rows(x, values, indices, n, k, largest):  # type: ignore[no-untyped-def]
-    threads = limit_threads(x.size)
-    rows = x.size // n
+@tasks
+def _topk_rows(task, x, values, indices, n, k, largest):  # type: ignore[no-untyped-def]
     block = max(1, TASK // n)
-    for task in prange((rows + block - 1) // block):
-        first = np.int64(task) * block
-        keys, places = np.empty(k, np.int64), np.empty(k, np.int64)
-        for row in range(first, min(first + block, rows)):
-            _best(x, row * n, n, k, keys, places, largest)
-            for i in range(k):
-                values[row * k + i] = x[row * n + places[i]]
-                indices[row * k + i] = places[i]
-    restore_threads(threads)
+    first = task * block
+    keys, places = np.empty(k, np.int64), np.empty(k, np.int64)
+    for row in range(first, min(first + block, x.size // n)):
+        _best(x, row * n, n, k, keys, places, largest != 0)
+        for i in range(k):
+            values[row * k + i] = x[row * n + places[i]]
+            indices[row * k + i] = places[i]
 
 
 def _topk_cpu(x: Any, values: Any, indices: Any, largest: bool) -> None:
     if values.size:
         flat = x.reshape(-1), values.reshape(-1), indices.reshape(-1)
-        _topk_rows(*flat, x.shape[1], values.shape[1], bool(largest))
+        _topk_rows(_tasks(x), x.size, *flat, x.shape[1], values.shape[1], int(largest))
 
 
 @cuda.jit

@@ -35,7 +35,8 @@ def chosen(values: np.ndarray, device: str) -> np.ndarray:
 def bits(array: np.ndarray) -> np.ndarray:
     """The bits, all NaNs alike."""
     unsigned = array.view(f"u{array.itemsize}").copy()
-    unsigned[np.isnan(array.astype(np.float64))] = 0xFFFF
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        unsigned[np.isnan(array.astype(np.float64))] = 0xFFFF
     return unsigned
 
 

@@ -65,9 +65,8 @@ WIDEST = {
         """
     ),
 }
-REFUSED = {
-    "cuda": {"binary_cross_entropy": "binary_cross_entropy_with_logits"}
-}  # float16 has no place for its logarithms
+# float16 has no place for its logarithms: what to use instead.
+REFUSED = {"cuda": {"binary_cross_entropy": "binary_cross_entropy_with_logits"}}
 
 # Operators that are listed for some of their options alone.
 _CONDITIONS: dict[str, Callable[..., bool]] = {
@@ -75,7 +74,6 @@ _CONDITIONS: dict[str, Callable[..., bool]] = {
 }
 
 _DEFAULT = {"cpu": bfloat16, "cuda": float16}
-_BELOW = ("cpu", "cuda")
 
 
 def _rule_of(name: str, device: str) -> str | None:
@@ -93,8 +91,9 @@ class _State:
 
     Attributes:
         dtypes: by device type, the half dtype; a device without autocast is not there.
-        cache: leaves that were cast, by (id, dtype, whether gradients were recorded); None: each is cast again at each use.
-            Nested contexts share it, and it goes with the outermost.
+        cache: leaves that were cast, by (id, dtype, whether gradients were recorded). Nested contexts share it, and it goes with
+            the outermost.
+        caches: whether it is used.
     """
 
     __slots__ = ("cache", "caches", "dtypes")
@@ -206,18 +205,13 @@ def _castable(value: Any, device: str) -> bool:
     return (dtype == float32 or is_half(dtype)) and ("cuda" if value.is_cuda else "cpu") == device
 
 
-def _cast(value: Tensor, dtype: np.dtype, state: _State | None) -> Tensor:
+def _cast(value: Tensor, dtype: np.dtype, state: _State) -> Tensor:
     """The tensor in another dtype; a float32 leaf that wants a gradient from the cache."""
     array = value._array
     if array.dtype == dtype:
         return value
     if not (
-        state is not None
-        and state.caches
-        and array.dtype == float32
-        and value._requires_grad
-        and value._node is None
-        and value._base is None
+        state.caches and array.dtype == float32 and value._requires_grad and value._node is None and value._base is None
     ):
         return value.to(dtype=dtype)
     key = id(value), dtype.num, is_grad_enabled()
@@ -297,7 +291,7 @@ def wrap_public(namespace: dict[str, Any]) -> None:
     """Make the listed operators among a module's names look for autocast; what is not there is passed over."""
     names = frozenset().union(*LOWER.values(), *FLOAT32.values(), *WIDEST.values(), *REFUSED.values())
     for name in names & namespace.keys():
-        rules = {device: rule for device in _BELOW if (rule := _rule_of(name, device)) is not None}
+        rules = {device: rule for device in _DEFAULT if (rule := _rule_of(name, device)) is not None}
         namespace[name] = _autocasting(namespace[name], rules)
 
 

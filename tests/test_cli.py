@@ -139,6 +139,19 @@ def test_train_goes_on_with_its_settings(trained, tmp_path, capsys):
     assert run("train", "lenet", "--resume", "--out", str(whole)) == 2
 
 
+def test_train_in_half_precision(tmp_path, capsys):
+    from numbanet import io
+
+    argv = ["train", "lenet", "--sample", "--limit", "64", "--batch-size", "32", "--out", str(tmp_path)]
+    assert run(*argv, "--epochs", "1", "--amp", "fp16") == 0
+    assert "cpu, fp16" in capsys.readouterr().out
+    checkpoint = io.load(tmp_path / "last.safetensors")
+    assert checkpoint["scaler"]["_growth_tracker"] == 2
+    assert {str(value.dtype) for value in checkpoint["model"].values()} == {"float32"}
+    assert run(*argv, "--epochs", "2", "--resume", "--amp", "bf16") == 0
+    assert "cpu, bf16" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A folder with an epoch of the notes' DenseNet, at another size, with another head, on a few images."""

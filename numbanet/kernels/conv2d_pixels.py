@@ -565,7 +565,9 @@ def grad_input_plan(dy, weight, dx, options, groups, itemsize) -> Plan:
 # ------------------------------------------------------------------------------------- grad_weight
 
 _WEIGHT_ROWS = 96  # output channels of one task at most
-_ROW_BYTES = 32 << 10  # of the rows of dy of one tile: they stay in the L1 cache while all of x passes by
+# Bytes of the rows of dy of one tile, which stay in the L1 cache while all of x passes by: of 48 KB on processors with AVX-512,
+# of 32 KB on others (1024 channels of 14 x 14 to 256, 1x1: 12 % less time than with all of them).
+_ROW_BYTES = (32 if simd.VECTOR_BITS == 512 else 24) << 10
 
 
 def grad_weight_plan(dy, x, weight, options, groups, itemsize) -> Plan:

@@ -44,13 +44,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.np.arrayobj import make_array
 
 from numbanet.devices import CUDA, cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.index import intrinsic, limit_threads, read, reread, restore_threads, scalar, select, write
-from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.index import intrinsic, read, reread, scalar, select, write
+from numbanet.kernels.kernel import Kernel
+from numbanet.kernels.parallel import tasks
 from numbanet.kernels.sorting import sort
 
 CHUNK = 1 << 13  # elements of one task
@@ -67,6 +68,11 @@ def _bits(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(_BITS[array.dtype.itemsize])
 
 
+def _blocks(rows: int, width: int) -> int:
+    """How many tasks rows of this many elements are, where a task takes whole ones."""
+    return -(-rows // max(1, CHUNK // width))
+
+
 # ---------------------------------------------------------------------------------------------------------- gather
 
 
@@ -77,51 +83,50 @@ def gather_reference(x, index, out, outside):  # type: ignore[no-untyped-def]
     outside[0] = not fits.all()
 
 
-@jit(parallel=True)
-def _gather_rows(x, index, out, outside, n, m, inner):  # type: ignore[no-untyped-def]
-    threads = limit_threads(2 * out.size)
+@tasks
+def _gather_rows(task, x, index, out, outside, n, m, inner):  # type: ignore[no-untyped-def]
     rows = out.size // inner
     block = max(1, CHUNK // inner)
     size = np.uint64(n)
     zero = out.dtype.type(0)
-    for task in prange((rows + block - 1) // block):
-        row = np.int64(task) * block
-        last = min(row + block, rows)
-        start = row // m * n * inner
-        end = row - row % m + m  # where the next o begins
-        while row < last:
-            end = min(end, last)
-            first, behind = row * inner, end * inner
-            # Negative numbers are the largest of all when read as unsigned. Looked at beforehand, the range costs the
-            # loops below nothing: 256 rows of 1000 take 0.6 of the time.
-            largest = np.uint64(0)
+    row = task * block
+    last = min(row + block, rows)
+    start = row // m * n * inner
+    end = row - row % m + m  # where the next o begins
+    while row < last:
+        end = min(end, last)
+        first, behind = row * inner, end * inner
+        # Negative numbers are the largest of all when read as unsigned. Looked at beforehand, the range costs the
+        # loops below nothing: 256 rows of 1000 take 0.6 of the time.
+        largest = np.uint64(0)
+        for at in range(first, behind):
+            place = np.uint64(read(index, at))
+            largest = place if place > largest else largest
+        if largest >= size:
+            outside[0] = True
             for at in range(first, behind):
-                place = np.uint64(read(index, at))
-                largest = place if place > largest else largest
-            if largest >= size:
-                outside[0] = True
-                for at in range(first, behind):
-                    place = read(index, at)
-                    fits = np.uint64(place) < size
-                    value = read(x, start + select(fits, place, np.int64(0)) * inner + at % inner)
-                    write(out, at, select(fits, value, zero))
-            elif inner == 1:
-                for at in range(first, behind):
-                    write(out, at, read(x, start + read(index, at)))
-            else:
-                for at in range(first, behind, inner):
-                    for j in range(inner):
-                        write(out, at + j, read(x, start + read(index, at + j) * inner + j))
-            row = end
-            end += m
-            start += n * inner
-    restore_threads(threads)
+                place = read(index, at)
+                fits = np.uint64(place) < size
+                value = read(x, start + select(fits, place, np.int64(0)) * inner + at % inner)
+                write(out, at, select(fits, value, zero))
+        elif inner == 1:
+            for at in range(first, behind):
+                write(out, at, read(x, start + read(index, at)))
+        else:
+            for at in range(first, behind, inner):
+                for j in range(inner):
+                    write(out, at + j, read(x, start + read(index, at + j) * inner + j))
+        row = end
+        end += m
+        start += n * inner
 
 
 def _gather_cpu(x: Any, index: Any, out: Any, outside: Any) -> None:
     outside[0] = False
     if out.size:
-        _gather_rows(_bits(x), index.reshape(-1), _bits(out), outside, x.shape[1], out.shape[1], x.shape[2])
+        outer, m, inner = out.shape
+        flat = _bits(x), index.reshape(-1), _bits(out), outside
+        _gather_rows(_blocks(outer * m, inner), 2 * out.size, *flat, x.shape[1], m, inner)
 
 
 @cuda.jit
@@ -173,55 +178,57 @@ def spread_reference(values, index, out):  # type: ignore[no-untyped-def]
     scatter_add_reference(values, index, out)
 
 
-@jit(parallel=True)
-def _scatter_columns(values, index, out, n, m, inner, add, clear):  # type: ignore[no-untyped-def]
+@tasks
+def _scatter_columns(task, values, index, out, n, m, inner, add, clear):  # type: ignore[no-untyped-def]
     """A task owns some columns of one o, and takes the index's rows in order."""
-    threads = limit_threads(2 * index.size + (out.size if clear else 0))
     blocks = (inner + COLUMNS - 1) // COLUMNS
-    for task in prange(out.size // (n * inner) * blocks):
-        o = np.int64(task) // blocks
-        first = np.int64(task) % blocks * COLUMNS
-        width = min(COLUMNS, inner - first)
-        start = o * n * inner + first
-        if clear:
-            if inner == width:
-                for j in range(n * inner):
-                    write(out, start + j, 0)
-            else:
-                for i in range(n):
-                    for j in range(width):
-                        write(out, start + i * inner + j, 0)
-        if inner == 1:
-            for at in range(o * m, o * m + m):
-                place = start + read(index, at)
-                value = read(values, at)
-                out[np.uint64(place)] = value + out[np.uint64(place)] if add else value
+    o = task // blocks
+    first = task % blocks * COLUMNS
+    width = min(COLUMNS, inner - first)
+    start = o * n * inner + first
+    if clear != 0:
+        if inner == width:
+            for j in range(n * inner):
+                write(out, start + j, 0)
         else:
-            for i in range(m):
-                at = (o * m + i) * inner + first
+            for i in range(n):
                 for j in range(width):
-                    place = start + read(index, at + j) * inner + j
-                    value = read(values, at + j)
-                    write(out, place, value + reread(out, place) if add else value)
-    restore_threads(threads)
+                    write(out, start + i * inner + j, 0)
+    if inner == 1:
+        for at in range(o * m, o * m + m):
+            place = start + read(index, at)
+            value = read(values, at)
+            out[np.uint64(place)] = value + out[np.uint64(place)] if add != 0 else value
+    else:
+        for i in range(m):
+            at = (o * m + i) * inner + first
+            for j in range(width):
+                place = start + read(index, at + j) * inner + j
+                value = read(values, at + j)
+                write(out, place, value + reread(out, place) if add != 0 else value)
+
+
+def _scatter(values: Any, index: Any, out: Any, shape: tuple[int, ...], add: int, clear: int) -> None:
+    """Values and out come flat, ``shape`` is out's (outer, n, inner)."""
+    outer, n, inner = shape
+    work = 2 * index.size + (out.size if clear else 0)
+    count = outer * -(-inner // COLUMNS)
+    _scatter_columns(count, work, values, index.reshape(-1), out, n, index.shape[1], inner, add, clear)
 
 
 def _scatter_cpu(values: Any, index: Any, out: Any) -> None:
     if index.size:
-        sizes = out.shape[1], index.shape[1], out.shape[2]
-        _scatter_columns(_bits(values), index.reshape(-1), _bits(out), *sizes, False, False)
+        _scatter(_bits(values), index, _bits(out), out.shape, 0, 0)
 
 
 def _scatter_add_cpu(values: Any, index: Any, out: Any) -> None:
     if index.size:
-        sizes = out.shape[1], index.shape[1], out.shape[2]
-        _scatter_columns(values.reshape(-1), index.reshape(-1), out.reshape(-1), *sizes, True, False)
+        _scatter(values.reshape(-1), index, out.reshape(-1), out.shape, 1, 0)
 
 
 def _spread_cpu(values: Any, index: Any, out: Any) -> None:
     if out.size:
-        sizes = out.shape[1], index.shape[1], out.shape[2]
-        _scatter_columns(values.reshape(-1), index.reshape(-1), out.reshape(-1), *sizes, True, True)
+        _scatter(values.reshape(-1), index, out.reshape(-1), out.shape, 1, 1)
 
 
 @cuda.jit
@@ -356,86 +363,92 @@ def add_rows_reference(values, index, out):  # type: ignore[no-untyped-def]
         out[:, place] += values[:, i]
 
 
-@jit(parallel=True)
-def _take_rows(x, index, out, n, inner):  # type: ignore[no-untyped-def]
-    threads = limit_threads(out.size)
+@scalar
+def _take_block(m, inner):  # type: ignore[no-untyped-def]
+    """The rows of one task; of single columns whole groups of four lines, where a few of these are not too much."""
+    return CHUNK // m // 4 * 4 * m if inner == 1 and 4 * m <= CHUNK else max(1, CHUNK // inner)
+
+
+@tasks
+def _take_rows(task, x, index, out, n, inner):  # type: ignore[no-untyped-def]
     m = index.size
     rows = out.size // inner
-    block = max(1, CHUNK // inner)
-    if inner == 1 and 4 * m <= CHUNK:
-        block = CHUNK // m // 4 * 4 * m
-    for task in prange((rows + block - 1) // block):
-        row = np.int64(task) * block
-        last = min(row + block, rows)
-        start = row // m * n * inner
-        while row < last:  # one o after the other
-            i = row % m
-            if inner == 1 and i == 0 and row + 4 * m <= last:
-                # Four at a time share the reading of the index: three quarters of the time.
-                for k in range(m):
-                    source, at = start + read(index, k), row + k
-                    write(out, at, read(x, source))
-                    write(out, at + m, read(x, source + n))
-                    write(out, at + 2 * m, read(x, source + 2 * n))
-                    write(out, at + 3 * m, read(x, source + 3 * n))
-                row += 4 * m
-                start += 4 * n
-                continue
-            end = min(row - i + m, last)
-            if inner == 1:
-                for k in range(end - row):
-                    write(out, row + k, read(x, start + read(index, i + k)))
-            else:
-                for k in range(end - row):
-                    source = start + read(index, i + k) * inner
-                    at = (row + k) * inner
-                    for j in range(inner):
-                        write(out, at + j, read(x, source + j))
-            row = end
-            start += n * inner
-    restore_threads(threads)
+    block = _take_block(m, inner)
+    row = task * block
+    last = min(row + block, rows)
+    start = row // m * n * inner
+    while row < last:  # one o after the other
+        i = row % m
+        if inner == 1 and i == 0 and row + 4 * m <= last:
+            # Four at a time share the reading of the index: three quarters of the time.
+            for k in range(m):
+                source, at = start + read(index, k), row + k
+                write(out, at, read(x, source))
+                write(out, at + m, read(x, source + n))
+                write(out, at + 2 * m, read(x, source + 2 * n))
+                write(out, at + 3 * m, read(x, source + 3 * n))
+            row += 4 * m
+            start += 4 * n
+            continue
+        end = min(row - i + m, last)
+        if inner == 1:
+            for k in range(end - row):
+                write(out, row + k, read(x, start + read(index, i + k)))
+        else:
+            for k in range(end - row):
+                source = start + read(index, i + k) * inner
+                at = (row + k) * inner
+                for j in range(inner):
+                    write(out, at + j, read(x, source + j))
+        row = end
+        start += n * inner
 
 
 def _take_rows_cpu(x: Any, index: Any, out: Any) -> None:
     if out.size:
-        _take_rows(_bits(x), index, _bits(out), x.shape[1], x.shape[2])
+        _, n, inner = x.shape
+        count = -(-out.size // inner // _take_block(index.size, inner))
+        _take_rows(count, out.size, _bits(x), index, _bits(out), n, inner)
 
 
-@jit(parallel=True)
-def _put_rows(values, index, out, n, inner, add):  # type: ignore[no-untyped-def]
-    threads = limit_threads(values.size)
+@tasks
+def _put_rows(task, values, index, out, n, inner, add):  # type: ignore[no-untyped-def]
     m = index.size
     blocks = (inner + COLUMNS - 1) // COLUMNS
-    for task in prange(values.size // (m * inner) * blocks):
-        o = np.int64(task) // blocks
-        first = np.int64(task) % blocks * COLUMNS
-        width = min(COLUMNS, inner - first)
-        if inner == 1:
-            for i in range(m):
-                place = np.uint64(o * n + read(index, i))
-                value = read(values, o * m + i)
-                out[place] = value + out[place] if add else value
-            continue
+    o = task // blocks
+    first = task % blocks * COLUMNS
+    width = min(COLUMNS, inner - first)
+    if inner == 1:
         for i in range(m):
-            at = (o * m + i) * inner + first
-            place = (o * n + read(index, i)) * inner + first
-            if add:
-                for j in range(width):
-                    write(out, place + j, reread(out, place + j) + read(values, at + j))
-            else:
-                for j in range(width):
-                    write(out, place + j, read(values, at + j))
-    restore_threads(threads)
+            place = np.uint64(o * n + read(index, i))
+            value = read(values, o * m + i)
+            out[place] = value + out[place] if add != 0 else value
+        return
+    for i in range(m):
+        at = (o * m + i) * inner + first
+        place = (o * n + read(index, i)) * inner + first
+        if add != 0:
+            for j in range(width):
+                write(out, place + j, reread(out, place + j) + read(values, at + j))
+        else:
+            for j in range(width):
+                write(out, place + j, read(values, at + j))
+
+
+def _put(values: Any, index: Any, out: Any, shape: tuple[int, ...], add: int) -> None:
+    """Values and out come flat, ``shape`` is out's (outer, n, inner)."""
+    outer, n, inner = shape
+    _put_rows(outer * -(-inner // COLUMNS), values.size, values, index, out, n, inner, add)
 
 
 def _put_rows_cpu(values: Any, index: Any, out: Any) -> None:
     if values.size:
-        _put_rows(_bits(values), index, _bits(out), out.shape[1], out.shape[2], False)
+        _put(_bits(values), index, _bits(out), out.shape, 0)
 
 
 def _add_rows_cpu(values: Any, index: Any, out: Any) -> None:
     if values.size:
-        _put_rows(values.reshape(-1), index, out.reshape(-1), out.shape[1], out.shape[2], True)
+        _put(values.reshape(-1), index, out.reshape(-1), out.shape, 1)
 
 
 @cuda.jit
@@ -497,28 +510,27 @@ def place_reference(x, out, width, step, start):  # type: ignore[no-untyped-def]
         flat[r * step + start : r * step + start + width] = row
 
 
-@jit(parallel=True)
-def _place(x, out, width, step, start):  # type: ignore[no-untyped-def]
+@tasks
+def _place(task, x, out, width, step, start):  # type: ignore[no-untyped-def]
     """A task is a block of rows, or a piece of a long one."""
-    threads = limit_threads(x.size)
     rows = x.size // width
     piece = min(width, CHUNK)
     pieces = (width + piece - 1) // piece
     block = max(1, CHUNK // width)
-    for task in prange((rows + block - 1) // block * pieces):
-        first = np.int64(task) // pieces * block
-        low = np.int64(task) % pieces * piece
-        length = min(piece, width - low)
-        for row in range(first, min(first + block, rows)):
-            to, source = row * step + start + low, row * width + low
-            for i in range(length):
-                write(out, to + i, read(x, source + i))
-    restore_threads(threads)
+    first = task // pieces * block
+    low = task % pieces * piece
+    length = min(piece, width - low)
+    for row in range(first, min(first + block, rows)):
+        to, source = row * step + start + low, row * width + low
+        for i in range(length):
+            write(out, to + i, read(x, source + i))
 
 
 def _place_cpu(x: Any, out: Any, *numbers: int) -> None:
     if x.size:
-        _place(_bits(x), _bits(out), *numbers)
+        width = numbers[0]
+        count = _blocks(x.size // width, width) * -(-width // CHUNK)
+        _place(count, x.size, _bits(x), _bits(out), *numbers)
 
 
 @cuda.jit
@@ -544,50 +556,50 @@ def roll_reference(x, out, rows, width, down, right):  # type: ignore[no-untyped
     out.reshape(-1)[...] = np.roll(x.reshape(-1, rows, width), (down, right), (1, 2)).reshape(-1)
 
 
-@jit(parallel=True)
-def _roll(x, out, rows, width, down, right):  # type: ignore[no-untyped-def]
+@tasks
+def _roll(task, x, out, rows, width, down, right):  # type: ignore[no-untyped-def]
     """A task is a block of planes, or a band of rows of a large one.
 
     Rows that follow each other in x do so in out, but for those that cross the lower edge: they are copied as one long
     row, and what has then gone into a neighbouring row is put right. Short rows cost no loop each that way.
     """
-    threads = limit_threads(out.size)
     planes = out.size // (rows * width)
     band = min(rows, max(1, CHUNK // width))
     bands = (rows + band - 1) // band
     block = max(1, CHUNK // (rows * width))
     left = width - right
-    for task in prange((planes + block - 1) // block * bands):
-        first = np.int64(task) // bands * block
-        low = np.int64(task) % bands * band
-        high = min(low + band, rows)
-        for p in range(first, min(first + block, planes)):
-            for crossed in range(2):
-                begin = low if crossed else max(low, down)
-                end = min(high, down) if crossed else high
-                if begin >= end:
-                    continue
-                to = (p * rows + begin) * width
-                source = to + ((rows if crossed else 0) - down) * width
-                count = (end - begin) * width
-                if right <= left:
-                    for i in range(count - right):
-                        write(out, to + right + i, read(x, source + i))
-                    for row in range(0, count if right > 0 else 0, width):
-                        for j in range(right):
-                            write(out, to + row + j, read(x, source + row + left + j))
-                else:
-                    for i in range(count - left):
-                        write(out, to + i, read(x, source + left + i))
-                    for row in range(0, count, width):
-                        for j in range(left):
-                            write(out, to + row + right + j, read(x, source + row + j))
-    restore_threads(threads)
+    first = task // bands * block
+    low = task % bands * band
+    high = min(low + band, rows)
+    for p in range(first, min(first + block, planes)):
+        for crossed in range(2):
+            begin = low if crossed else max(low, down)
+            end = min(high, down) if crossed else high
+            if begin >= end:
+                continue
+            to = (p * rows + begin) * width
+            source = to + ((rows if crossed else 0) - down) * width
+            count = (end - begin) * width
+            if right <= left:
+                for i in range(count - right):
+                    write(out, to + right + i, read(x, source + i))
+                for row in range(0, count if right > 0 else 0, width):
+                    for j in range(right):
+                        write(out, to + row + j, read(x, source + row + left + j))
+            else:
+                for i in range(count - left):
+                    write(out, to + i, read(x, source + left + i))
+                for row in range(0, count, width):
+                    for j in range(left):
+                        write(out, to + row + right + j, read(x, source + row + j))
 
 
 def _roll_cpu(x: Any, out: Any, *numbers: int) -> None:
     if out.size:
-        _roll(_bits(x), _bits(out), *numbers)
+        rows, width = numbers[:2]
+        band = min(rows, max(1, CHUNK // width))
+        count = _blocks(out.size // (rows * width), rows * width) * -(-rows // band)
+        _roll(count, out.size, _bits(x), _bits(out), *numbers)
 
 
 @cuda.jit
@@ -674,58 +686,58 @@ def _reverse(typingctx, x, source, out, to):  # type: ignore[no-untyped-def]
     return types.void(x, types.intp, out, types.intp), codegen
 
 
-@jit(parallel=True)
-def _rearrange(x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4, start):  # type: ignore[no-untyped-def]
+@tasks
+def _rearrange(task, x, out, d1, d2, d3, d4, s0, s1, s2, s3, s4, start):  # type: ignore[no-untyped-def]
     """A task is a block of planes (d3, d4), or a band of rows of a large one."""
-    threads = limit_threads(out.size)
     plane = d3 * d4
     planes = out.size // plane
     band = min(d3, max(EDGE, CHUNK // d4))
     bands = (d3 + band - 1) // band
     block = max(1, CHUNK // plane)
-    for task in prange((planes + block - 1) // block * bands):
-        first = np.int64(task) // bands * block
-        low = np.int64(task) % bands * band
-        high = min(low + band, d3)
-        for p in range(first, min(first + block, planes)):
-            a = p // (d1 * d2)
-            source = start + a * s0 + (p // d2 - a * d1) * s1 + p % d2 * s2
-            to = p * plane
-            if s4 == 1:  # rows stay rows
-                for d in range(low, high):
-                    for e in range(d4):
-                        write(out, to + d * d4 + e, read(x, source + d * s3 + e))
-            elif s4 == -1 and d4 >= 8:  # rows are reversed, by eights; the last eight may overlap those before
-                for d in range(low, high):
-                    for e in range(0, d4, 8):
-                        e = min(e, d4 - 8)
-                        _reverse(x, source + d * s3 - e - 7, out, to + d * d4 + e)
-            elif s4 <= abs(s3):  # rows are thinned, or repeat one value
-                for d in range(low, high):
-                    for e in range(d4):
-                        write(out, to + d * d4 + e, read(x, source + d * s3 + e * s4))
-            elif d4 <= EDGE:  # few columns: along the rows of x, as far as they go
+    first = task // bands * block
+    low = task % bands * band
+    high = min(low + band, d3)
+    for p in range(first, min(first + block, planes)):
+        a = p // (d1 * d2)
+        source = start + a * s0 + (p // d2 - a * d1) * s1 + p % d2 * s2
+        to = p * plane
+        if s4 == 1:  # rows stay rows
+            for d in range(low, high):
                 for e in range(d4):
-                    for d in range(low, high):
-                        write(out, to + d * d4 + e, read(x, source + d * s3 + e * s4))
-            else:  # tile by tile: both sides stay in the cache
-                for d in range(low, high, EDGE):
-                    for e in range(0, d4, EDGE):
-                        bottom, right = min(d + EDGE, high), min(e + EDGE, d4)
-                        if s3 == 1 and bottom - d == EDGE and right - e == EDGE:
-                            for dd in range(d, bottom, 8):
-                                for ee in range(e, right, 8):
-                                    _turn(x, source + dd + ee * s4, s4, out, to + dd * d4 + ee, d4)
-                            continue
-                        for dd in range(d, bottom):
-                            for ee in range(e, right):
-                                write(out, to + dd * d4 + ee, read(x, source + dd * s3 + ee * s4))
-    restore_threads(threads)
+                    write(out, to + d * d4 + e, read(x, source + d * s3 + e))
+        elif s4 == -1 and d4 >= 8:  # rows are reversed, by eights; the last eight may overlap those before
+            for d in range(low, high):
+                for e in range(0, d4, 8):
+                    e = min(e, d4 - 8)
+                    _reverse(x, source + d * s3 - e - 7, out, to + d * d4 + e)
+        elif s4 <= abs(s3):  # rows are thinned, or repeat one value
+            for d in range(low, high):
+                for e in range(d4):
+                    write(out, to + d * d4 + e, read(x, source + d * s3 + e * s4))
+        elif d4 <= EDGE:  # few columns: along the rows of x, as far as they go
+            for e in range(d4):
+                for d in range(low, high):
+                    write(out, to + d * d4 + e, read(x, source + d * s3 + e * s4))
+        else:  # tile by tile: both sides stay in the cache
+            for d in range(low, high, EDGE):
+                for e in range(0, d4, EDGE):
+                    bottom, right = min(d + EDGE, high), min(e + EDGE, d4)
+                    if s3 == 1 and bottom - d == EDGE and right - e == EDGE:
+                        for dd in range(d, bottom, 8):
+                            for ee in range(e, right, 8):
+                                _turn(x, source + dd + ee * s4, s4, out, to + dd * d4 + ee, d4)
+                        continue
+                    for dd in range(d, bottom):
+                        for ee in range(e, right):
+                            write(out, to + dd * d4 + ee, read(x, source + dd * s3 + ee * s4))
 
 
 def _rearrange_cpu(x: Any, out: Any, *numbers: int) -> None:
     if out.size:
-        _rearrange(_bits(x), _bits(out), *numbers, *(0,) * (10 - len(numbers)))
+        high, width = numbers[2:4]
+        band = min(high, max(EDGE, CHUNK // width))
+        count = _blocks(out.size // (high * width), high * width) * -(-high // band)
+        _rearrange(count, out.size, _bits(x), _bits(out), *numbers, *(0,) * (10 - len(numbers)))
 
 
 @cuda.jit

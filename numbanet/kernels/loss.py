@@ -34,24 +34,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from numbanet.devices import constant, cuda, device_of, empty
 from numbanet.kernels import launch, reduction
 from numbanet.kernels.index import (
     exp_,
-    limit_threads,
     log1p_,
     log_,
     read,
     read_at,
-    restore_threads,
     scalar,
     sigmoid_,
     write,
 )
 from numbanet.kernels.kernel import Kernel, jit
-from numbanet.kernels.parallel import run_stages
+from numbanet.kernels.parallel import run_stages, tasks
 from numbanet.kernels.softmax import NOTHING, add_sums, counts, plan_with_targets, put_sums, targets_of
 
 TASK = 1 << 13  # elements of one task
@@ -128,49 +125,38 @@ def _pairs(
             derivative = slope(read(x, at + i), read(t, at + i), read(p, in_p + i), number)
             write(dx, at + i, read(dlosses, in_d + i) * read(w, in_w + i) * derivative)
 
-    @jit(parallel=True, name=f"{name}_forward_cpu")
-    def forward(x, t, w, sw, p, sp, losses):  # type: ignore[no-untyped-def]
-        threads = limit_threads(x.size)
-        for task in prange((x.size + PIECE - 1) // PIECE):
-            at = np.int64(task) * PIECE
-            write_losses(x, t, at, w, at * sw, p, at * sp, losses, min(PIECE, x.size - at))
-        restore_threads(threads)
+    @tasks(name=f"{name}_forward_cpu")
+    def forward(task, x, t, w, sw, p, sp, losses):  # type: ignore[no-untyped-def]
+        at = task * PIECE
+        write_losses(x, t, at, w, at * sw, p, at * sp, losses, min(PIECE, x.size - at))
 
-    @jit(parallel=True, name=f"{name}_total_cpu")
-    def add_up(x, t, w, sw, p, sp, partial):  # type: ignore[no-untyped-def]
-        threads = limit_threads(x.size)
-        for task in prange(partial.size):
-            start = np.int64(task) * TASK
-            end = min(start + TASK, x.size)
-            part = 0.0
-            for at in range(start, end, BLOCK):
-                part += add_losses(x, t, at, w, at * sw, p, at * sp, min(BLOCK, end - at))
-            partial[task] = part
-        restore_threads(threads)
-        total = 0.0
-        for part in partial:
-            total += part
-        return total
+    @tasks(name=f"{name}_total_cpu")
+    def add_up(task, x, t, w, sw, p, sp, partial):  # type: ignore[no-untyped-def]
+        start = task * TASK
+        end = min(start + TASK, x.size)
+        part = 0.0
+        for at in range(start, end, BLOCK):
+            part += add_losses(x, t, at, w, at * sw, p, at * sp, min(BLOCK, end - at))
+        partial[task] = part
 
-    @jit(parallel=True, name=f"{name}_backward_cpu")
-    def backward(x, t, w, sw, p, sp, dlosses, sd, dx):  # type: ignore[no-untyped-def]
-        threads = limit_threads(x.size)
-        for task in prange((x.size + PIECE - 1) // PIECE):
-            at = np.int64(task) * PIECE
-            write_slopes(x, t, at, w, at * sw, p, at * sp, dlosses, at * sd, dx, min(PIECE, x.size - at))
-        restore_threads(threads)
+    @tasks(name=f"{name}_backward_cpu")
+    def backward(task, x, t, w, sw, p, sp, dlosses, sd, dx):  # type: ignore[no-untyped-def]
+        at = task * PIECE
+        write_slopes(x, t, at, w, at * sw, p, at * sp, dlosses, at * sd, dx, min(PIECE, x.size - at))
 
     def forward_cpu(x: Any, t: Any, w: Any, p: Any, losses: Any) -> None:
-        forward(x, t, *_spread(w), *_spread(p), losses)
+        forward(-(-x.size // PIECE), x.size, x, t, *_spread(w), *_spread(p), losses)
 
     def total_cpu(x: Any, t: Any, w: Any, p: Any, total: Any, scale: float) -> None:
-        partial = np.empty(-(-x.size // TASK), np.float64)
-        total[0] = scale * add_up(x, t, *_spread(w), *_spread(p), partial)
+        count = -(-x.size // TASK)
+        partial = np.empty(count, np.float64)
+        add_up(count, x.size, x, t, *_spread(w), *_spread(p), partial)
+        total[0] = scale * sum(partial.tolist())
 
     def backward_cpu(x: Any, t: Any, w: Any, p: Any, dlosses: Any, dx: Any, scale: float) -> None:
         if scale != 1:
             dlosses = dlosses * x.dtype.type(scale)
-        backward(x, t, *_spread(w), *_spread(p), *_spread(dlosses), dx)
+        backward(-(-x.size // PIECE), x.size, x, t, *_spread(w), *_spread(p), *_spread(dlosses), dx)
 
     # ------------------------------------------------------------------------------------------------------- CUDA
 

@@ -11,6 +11,7 @@ arguments of the same types.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,8 @@ class Tasks:
             elif kind is float:
                 key = (key << 8) + 249
             else:
-                raise TypeError(f"{self.body.__name__}: expected arrays, ints and floats, got {argument!r}")
+                self(count, work, *map(_plain, args))
+                return
         address = self._addresses.get(key)
         if address is None:
             address = self._addresses[key] = _address(self.body, (types.int64, *map(_type, args)))
@@ -66,6 +68,15 @@ def tasks(function: Callable[..., None] | None = None, *, name: str | None = Non
     if function is None:
         return lambda function: tasks(function, name=name)
     return Tasks(jit(function, name=name))
+
+
+def _plain(argument: Any) -> Any:
+    """An argument as ``Tasks`` takes it: numbers of other kinds (bool, NumPy's) as int or float."""
+    if isinstance(argument, np.ndarray):
+        return np.asarray(argument)
+    if isinstance(argument, float | np.floating):
+        return float(argument)
+    return int(operator.index(argument))  # of a bool it is one
 
 
 def _type(argument: Any) -> Any:

@@ -41,9 +41,18 @@ UNREACHED: dict[str, str] = {
             "bitwise_and",
             "bitwise_xor",
             *("cdist_finish", "cdist_slopes", "cdist_combine"),
+            "scatter_fold",
             *("hinge_embedding_forward", "cosine_embedding_forward", "margin_ranking_forward", "margin_forward"),
         )
     },
+    **{
+        name: "serves CUDA; on the CPU NumPy does it"
+        for name in (
+            *("changes", "coordinates", "copy_strided", "edges", "isin"),
+            *("put", "repeated", "running_count", "searchsorted", "segment_sums"),
+        )
+    },
+    **{name: "half precision has tests of its own" for name in ("to_float32", "from_float32")},
     "place": "serves tensors of 2^17 elements and more",
     **{
         name: "an option that no case draws yet"

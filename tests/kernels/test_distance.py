@@ -96,7 +96,8 @@ def test_cdist_norm(p, dtype, device):
         a[0, 0, 0] = b[0, 0, 0]
         (out,) = check(D.cdist_norm, device, [a, b], [np.zeros((batch, n, r), dtype)], p, **close(dtype))
         dout = sample(out.shape, dtype)
-        wide = {"rtol": 64 * close(dtype)["rtol"], "atol": 64 * close(dtype)["atol"]}
+        factor = 64 if p >= 1 else 1024  # below 1 small differences have the largest slopes, and sums cancel
+        wide = {"rtol": factor * close(dtype)["rtol"], "atol": factor * close(dtype)["atol"]}
         check(D.cdist_norm_backward, device, [dout, out, a, b], [a], p, False, **wide)
         check(D.cdist_norm_backward, device, [dout, out, b, a], [b], p, True, **wide)
 

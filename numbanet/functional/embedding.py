@@ -105,7 +105,7 @@ class EmbeddingRows(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         if grad.is_cuda:
-            return AddRows.apply(grad * _shares(ctx, grad), ctx.index, ctx.n), None, None, None
+            return AddRows.apply(grad * _shares(ctx, grad), ctx.index, ctx.n, 0), None, None, None
         rows = ctx.index
         share = np.ones((rows.size, 1), grad.dtype)
         if ctx.by_frequency and rows.size:

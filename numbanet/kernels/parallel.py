@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import get_thread_id, prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -109,85 +108,21 @@ def _call_task(typingctx, address, task, args):  # type: ignore[no-untyped-def]
     return types.void(types.int64, types.int64, args), codegen
 
 
-@intrinsic
-def _kept(typingctx, args):  # type: ignore[no-untyped-def]
-    """The address of a copy of the tuple on the caller's stack, where it stays until the caller returns."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        place = cgutils.alloca_once_value(builder, values[0])
-        return builder.ptrtoint(place, ir.IntType(64))
-
-    return types.int64(args), codegen
-
-
-@intrinsic
-def _caller(typingctx, args):  # type: ignore[no-untyped-def]
-    """The address of a function ``(address, task, kept)`` that calls a body with the arguments in a tuple of this type.
-
-    It is made here, beside the function that asks for it, since all that it does hangs on the types.
-    """
-    parameters = (types.int64, *args)
-    given = (types.int64,) * 3
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        convention = context.call_conv
-        kind = convention.get_function_type(types.none, given)
-        function = ir.Function(builder.module, kind, name=builder.module.get_unique_name("numbanet.caller"))
-        function.linkage = "internal"
-        inside = ir.IRBuilder(function.append_basic_block("entry"))
-        address, task, kept = convention.get_arguments(function)
-        items = inside.load(inside.inttoptr(kept, context.get_value_type(args).as_pointer()))
-        body = inside.inttoptr(address, convention.get_function_type(types.none, parameters).as_pointer())
-        unpacked = [task, *cgutils.unpack_tuple(inside, items)]
-        convention.call_function(inside, body, types.none, parameters, unpacked)
-        convention.return_value(inside, context.get_dummy_value())
-        return builder.ptrtoint(function, ir.IntType(64))
-
-    return types.int64(args), codegen
-
-
-@intrinsic
-def _call_caller(typingctx, caller, address, task, kept):  # type: ignore[no-untyped-def]
-    """Call what ``_caller`` made."""
-    given = (types.int64,) * 3
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = context.call_conv.get_function_type(types.none, given)
-        function = builder.inttoptr(values[0], kind.as_pointer())
-        context.call_conv.call_function(builder, function, types.none, given, values[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, *given), codegen
-
-
-# Functions of their own: numba takes an intrinsic for free of side effects and would drop the loop around it.
-
-
 @jit
 def _one_task(address, task, args):  # type: ignore[no-untyped-def]
+    # A function of its own: numba takes an intrinsic for free of side effects and would drop the loop around it.
     _call_task(address, task, args)
 
 
-@jit
-def _one_call(caller, address, task, kept):  # type: ignore[no-untyped-def]
-    _call_caller(caller, address, task, kept)
-
-
 @jit(parallel=True)
-def _loop(caller, address, count, work, kept):  # type: ignore[no-untyped-def]
-    """The one parallel loop of all tasks; it knows nothing of their arguments, and so is compiled once."""
-    threads = limit_threads(work)
-    for task in prange(count):
-        _one_call(caller, address, np.int64(task), kept)
-    restore_threads(threads)
-
-
-@jit
 def _run_tasks(address, count, work, *args):  # type: ignore[no-untyped-def]
     if count == 1:  # no threads to wake, and none to wait for
         _one_task(address, 0, args)
     elif count > 1:
-        _loop(_caller(args), address, count, work, _kept(args))
+        threads = limit_threads(work)
+        for task in prange(count):
+            _one_task(address, np.int64(task), args)
+        restore_threads(threads)
 
 
 # ------------------------------------------------------------------------------------------------------------ stages

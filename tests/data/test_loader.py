@@ -316,12 +316,20 @@ def test_ctrl_c_reaches_a_waiting_loader_and_the_batch_can_still_be_had():
             return super().__getitem__(index)
 
     iterator = iter(DataLoader(Stuck(4), 2, num_workers=2))
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    caught = threading.Event()
+
+    def press() -> None:
+        """Again each second: where the signal comes while Python frees something, it is reported and lost."""
+        while not caught.wait(1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    presses = threading.Thread(target=press)
+    presses.start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         next(iterator)
-    timer.join()
+    caught.set()
+    presses.join()
     assert time.monotonic() - start < 30
     release.set()
     assert next(iterator)[1].numpy().tolist() == [0, 1]

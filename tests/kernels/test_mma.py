@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -92,9 +93,10 @@ def test_rounding_of_the_emulation(kind):
 
 
 def test_bfloat16_agrees_with_ml_dtypes():
-    dtypes = pytest.importorskip("ml_dtypes")
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    np.testing.assert_array_equal(emulate.to_bits(values, "bfloat16"), values.astype(dtypes.bfloat16).view(np.uint16))
+    np.testing.assert_array_equal(
+        emulate.to_bits(values, "bfloat16"), values.astype(ml_dtypes.bfloat16).view(np.uint16)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- matmul

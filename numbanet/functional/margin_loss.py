@@ -229,7 +229,7 @@ def margin_ranking_loss(
         )
     shapes.broadcast_shapes(name, *sizes)
     one, two, t = operands(name, input1, input2, target)
-    if one.dtype.kind != "f":
+    if not one.is_floating_point():
         return reduced(clamp_min(-t * (one - two) + margin, 0), reduction)
     return pair_loss(MARGIN_RANKING, *broadcast(name, one - two, t), None, reduction, margin)
 
@@ -343,7 +343,7 @@ def _triplets(
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = minimum(far, distance(positive, negative))
-    if near.dtype.kind == "f" and near.dtype == far.dtype:
+    if near.is_floating_point() and near.dtype == far.dtype:
         return pair_loss(MARGIN, *broadcast("triplet_margin_loss", near, far), None, reduction, margin)
     return reduced(clamp_min(margin + near - far, 0), reduction)
 

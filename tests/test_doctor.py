@@ -181,8 +181,8 @@ def test_a_kernel_is_run(capsys):
 def test_assembling(capsys, monkeypatch):
     from numbanet.kernels import assemble
 
-    good = assemble.Assembled("copies", "move", "void(float32[::1])", 20, 0, 0, 0, 0, 1000)
-    bad = assemble.Assembled("copies", "hold", "void(float32[::1])", 255, 0, 0, 16, 0, 1000)
+    good = assemble.Assembled("copies", "move", "void(float32[::1])", 128, 20, 0, 0, 0, 0, 1000, 4, 4, 0, 0)
+    bad = assemble.Assembled("copies", "hold", "void(float32[::1])", 128, 255, 0, 0, 16, 0, 1000, 4, 4, 0, 0)
     asked = []
 
     def found(capabilities, only=()):

@@ -3,8 +3,8 @@
 Numba optimises and emits the whole body of a ``prange`` again at every level it wraps around it: the body's function,
 the loop's kernel, two wrappers and the caller. That is half a second of compiling for one line of arithmetic, and two
 seconds and more for bodies of several register tiles. Here the body is an ordinary serial ``@jit`` function, compiled
-once, and the parallel loop calls it through its address: the loop itself is small, and common to all bodies that take
-arguments of the same types.
+once, and one parallel loop, the same for all bodies, calls it through its address. What passes the arguments on is a small
+serial function for each combination of their types, a tenth of a second to compile.
 
 ``tasks`` is for a body of any arguments, ``run_stages`` for two stages of work in a row with scratch and a plan.
 """
@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import get_thread_id, prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -56,7 +58,7 @@ class Tasks:
         address = self._addresses.get(key)
         if address is None:
             address = self._addresses[key] = _address(self.body, (types.int64, *map(_type, args)))
-        _run_tasks(address, count, work, *args)
+        _run_tasks(_loop_address(), address, count, work, *args)
 
 
 def tasks(function: Callable[..., None] | None = None, *, name: str | None = None) -> Any:
@@ -94,35 +96,83 @@ def _address(body: Any, signature: tuple[Any, ...]) -> int:
 
 
 @intrinsic
-def _call_task(typingctx, address, task, args):  # type: ignore[no-untyped-def]
-    """Call the compiled body at ``address`` with the task's number and a tuple of arguments."""
+def _run(typingctx, loop, address, count, work, args):  # type: ignore[no-untyped-def]
+    """Call ``_loop`` at the address ``loop`` with the body at ``address`` and a tuple of its arguments.
+
+    The loop knows nothing of the arguments. It is given where they stand, a copy of the tuple on this function's stack, and
+    a function ``(address, task, kept)`` that calls a body with what stands there; that one is made here.
+    """
     parameters = (types.int64, *args)
+    given = (types.int64,) * 3
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = context.call_conv.get_function_type(types.none, parameters)
-        function = builder.inttoptr(values[0], kind.as_pointer())
-        unpacked = [values[1], *cgutils.unpack_tuple(builder, values[2])]
-        context.call_conv.call_function(builder, function, types.none, parameters, unpacked)
+        convention = context.call_conv
+        kept = cgutils.alloca_once_value(builder, values[4])
+
+        caller = ir.Function(
+            builder.module,
+            convention.get_function_type(types.none, given),
+            name=builder.module.get_unique_name("numbanet.caller"),
+        )
+        caller.linkage = "internal"
+        inside = ir.IRBuilder(caller.append_basic_block("entry"))
+        body, task, place = convention.get_arguments(caller)
+        body = inside.inttoptr(body, convention.get_function_type(types.none, parameters).as_pointer())
+        items = inside.load(inside.inttoptr(place, context.get_value_type(args).as_pointer()))
+        unpacked = [task, *cgutils.unpack_tuple(inside, items)]
+        convention.call_function(inside, body, types.none, parameters, unpacked)
+        convention.return_value(inside, context.get_dummy_value())
+
+        taken = (types.int64,) * 5
+        function = builder.inttoptr(values[0], convention.get_function_type(types.none, taken).as_pointer())
+        number = ir.IntType(64)
+        passed = [builder.ptrtoint(caller, number), values[1], builder.ptrtoint(kept, number), values[2], values[3]]
+        convention.call_function(builder, function, types.none, taken, passed)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, args), codegen
+    return types.void(types.int64, types.int64, types.int64, types.int64, args), codegen
 
 
 @jit
-def _one_task(address, task, args):  # type: ignore[no-untyped-def]
+def _run_tasks(loop, address, count, work, *args):  # type: ignore[no-untyped-def]
+    _run(loop, address, count, work, args)
+
+
+@intrinsic
+def _call_caller(typingctx, caller, address, task, kept):  # type: ignore[no-untyped-def]
+    """Call what ``_run`` made."""
+    given = (types.int64,) * 3
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = context.call_conv.get_function_type(types.none, given)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        context.call_conv.call_function(builder, function, types.none, given, values[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *given), codegen
+
+
+@jit
+def _one_task(caller, address, task, kept):  # type: ignore[no-untyped-def]
     # A function of its own: numba takes an intrinsic for free of side effects and would drop the loop around it.
-    _call_task(address, task, args)
+    _call_caller(caller, address, task, kept)
 
 
 @jit(parallel=True)
-def _run_tasks(address, count, work, *args):  # type: ignore[no-untyped-def]
+def _loop(caller, address, kept, count, work):  # type: ignore[no-untyped-def]
+    """The one parallel loop of all tasks, whatever their arguments."""
     if count == 1:  # no threads to wake, and none to wait for
-        _one_task(address, 0, args)
+        _one_task(caller, address, np.int64(0), kept)
     elif count > 1:
         threads = limit_threads(work)
         for task in prange(count):
-            _one_task(address, np.int64(task), args)
+            _one_task(caller, address, np.int64(task), kept)
         restore_threads(threads)
+
+
+@cache
+def _loop_address() -> int:
+    return _address(_loop, (types.int64,) * 5)
 
 
 # ------------------------------------------------------------------------------------------------------------ stages

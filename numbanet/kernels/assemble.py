@@ -33,7 +33,7 @@ _ARITHMETIC = frozenset(
 # Threads of a block where it is not ``launch.THREADS`` and the kernel asks for none itself.
 _BLOCKS = {
     r"matmul\..*": launch.TILE**2,
-    r"conv2d(_gather)?\..*(forward|grad_input|grad_weight).*": launch.TILE**2,
+    r"conv2d_gather\..*(forward|grad_input|grad_weight).*": launch.TILE**2,
     r"(batch|group)_norm\..*(forward|backward|sums)_cuda": 4 * launch.THREADS,
     r"softmax\..*_lines|activation\..*prelu_backward.*": 32,
 }

@@ -31,7 +31,6 @@ import numpy as np
 
 from numbanet import backends
 from numbanet.kernels import conv2d_gather, conv2d_images, conv2d_pixels, conv2d_tensor_core, mma
-from numbanet.kernels.conv2d_gather import CUDA_KERNELS as CUDA_KERNELS
 from numbanet.kernels.conv2d_plan import Plan, cheapest, run
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.matmul import matmul

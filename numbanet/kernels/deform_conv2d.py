@@ -24,12 +24,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from numbanet.devices import cuda
 from numbanet.kernels import launch
-from numbanet.kernels.index import limit_threads, read, reread, restore_threads, scalar, write
+from numbanet.kernels.index import read, reread, scalar, write
 from numbanet.kernels.kernel import Kernel, jit
+from numbanet.kernels.parallel import tasks
 
 _CHUNK = 256  # places whose corners and weights are worked out once for all channels of a group
 _TASKS = 16  # tasks of the input's gradient, at least, where there are channels enough
@@ -130,13 +130,13 @@ def deform_grad_offset_reference(dcolumns, x, offset, mask, doffset, dmask, *num
 
 
 @jit
-def _cells(offset, mask, task, q0, count, size, window, cells, parts):  # type: ignore[no-untyped-def]
+def _cells(offset, mask, task, q0, count, sizes, cells, parts):  # type: ignore[no-untyped-def]
     """cells[4, :count] = the corners, parts[0] and [1] how far down and right, parts[2] the mask, of the places from q0 on.
 
-    ``task`` is (n D + d) KH KW + k KW + l; ``size`` is (H, W, OH, OW), ``window`` the kernel's numbers.
+    ``task`` is (n D + d) KH KW + k KW + l; ``sizes`` (as for all tasks here) H, W, OH, OW and the kernel's numbers.
     """
-    h, w, oh, ow = size
-    kh, kw, sh, sw, ph, pw, dh, dw = window
+    h, w, oh, ow, kh, kw = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
+    sh, sw, ph, pw, dh, dw = sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11]
     k, m = task // kw % kh, task % kw
     number = parts.dtype.type
     first = 2 * task * oh * ow + q0
@@ -160,136 +160,129 @@ def _weights(count, parts, weights):  # type: ignore[no-untyped-def]
         weights[3, q] = scale * down * right
 
 
-@jit(parallel=True)
-def _columns(x, offset, mask, columns, n, c, groups, size, window):  # type: ignore[no-untyped-def]
-    """A task is one kernel element of one offset group of one image."""
-    threads = limit_threads(4 * columns.size)
-    h, w, oh, ow = size
-    elements, places, per = window[0] * window[1], oh * ow, c // groups
-    for index in prange(n * groups * elements):
-        task = np.int64(index)
-        cells, parts, weights = (
-            np.empty((4, _CHUNK), np.int64),
-            np.empty((3, _CHUNK), x.dtype),
-            np.empty((4, _CHUNK), x.dtype),
-        )
-        zero = x.dtype.type(0)
-        first = task // elements * per  # of the channels, all images' numbered through
-        for q0 in range(0, places, _CHUNK):
-            count = min(_CHUNK, places - q0)
-            _cells(offset, mask, task, q0, count, size, window, cells, parts)
-            _weights(count, parts, weights)
-            for channel in range(first, first + per):
-                plane, to = channel * h * w, (channel * elements + task % elements) * places + q0
-                for q in range(count):
-                    total = zero
-                    for corner in range(4):
-                        place = cells[corner, q]
-                        value = read(x, plane + max(place, 0))
-                        total += weights[corner, q] * _pixel(value, place, x.dtype.type)
-                    write(columns, to + q, total)
-    restore_threads(threads)
+@tasks
+def _columns(task, x, offset, mask, columns, per, sizes):  # type: ignore[no-untyped-def]
+    """A task is one kernel element of one offset group, ``per`` channels, of one image."""
+    h, w, elements, places = sizes[0], sizes[1], sizes[4] * sizes[5], sizes[2] * sizes[3]
+    cells, parts, weights = (
+        np.empty((4, _CHUNK), np.int64),
+        np.empty((3, _CHUNK), x.dtype),
+        np.empty((4, _CHUNK), x.dtype),
+    )
+    zero = x.dtype.type(0)
+    first = task // elements * per  # of the channels, all images' numbered through
+    for q0 in range(0, places, _CHUNK):
+        count = min(_CHUNK, places - q0)
+        _cells(offset, mask, task, q0, count, sizes, cells, parts)
+        _weights(count, parts, weights)
+        for channel in range(first, first + per):
+            plane, to = channel * h * w, (channel * elements + task % elements) * places + q0
+            for q in range(count):
+                total = zero
+                for corner in range(4):
+                    place = cells[corner, q]
+                    value = read(x, plane + max(place, 0))
+                    total += weights[corner, q] * _pixel(value, place, x.dtype.type)
+                write(columns, to + q, total)
 
 
-@jit(parallel=True)
-def _grad_input(dcolumns, offset, mask, dx, n, c, groups, parts_of_group, size, window):  # type: ignore[no-untyped-def]
+@tasks
+def _grad_input(index, dcolumns, offset, mask, dx, per, parts_of_group, sizes):  # type: ignore[no-untyped-def]
     """A task is some channels of one offset group of one image."""
-    threads = limit_threads(4 * dcolumns.size)
-    h, w, oh, ow = size
-    elements, places, per = window[0] * window[1], oh * ow, c // groups
-    for index in prange(n * groups * parts_of_group):
-        group, part = np.int64(index) // parts_of_group, np.int64(index) % parts_of_group
-        cells, parts, weights = (
-            np.empty((4, _CHUNK), np.int64),
-            np.empty((3, _CHUNK), dx.dtype),
-            np.empty((4, _CHUNK), dx.dtype),
-        )
-        first, last = group * per + part * per // parts_of_group, group * per + (part + 1) * per // parts_of_group
-        for at in range(first * h * w, last * h * w):
-            write(dx, at, dx.dtype.type(0))
-        for element in range(elements):
-            task = group * elements + element
-            for q0 in range(0, places, _CHUNK):
-                count = min(_CHUNK, places - q0)
-                _cells(offset, mask, task, q0, count, size, window, cells, parts)
-                _weights(count, parts, weights)
-                for channel in range(first, last):
-                    plane, at = channel * h * w, (channel * elements + element) * places + q0
-                    for q in range(count):
-                        dy = read(dcolumns, at + q)
-                        for corner in range(4):
-                            place = cells[corner, q]
-                            if place >= 0:
-                                write(dx, plane + place, reread(dx, plane + place) + weights[corner, q] * dy)
-    restore_threads(threads)
-
-
-@jit(parallel=True)
-def _grad_offset(dcolumns, x, offset, mask, doffset, dmask, n, c, groups, size, window):  # type: ignore[no-untyped-def]
-    """A task as in ``_columns``. Sums over channels of dcolumns times each corner first: they serve all three gradients."""
-    threads = limit_threads(4 * dcolumns.size)
-    h, w, oh, ow = size
-    elements, places, per = window[0] * window[1], oh * ow, c // groups
-    for index in prange(n * groups * elements):
-        task = np.int64(index)
-        cells, parts, sums = (
-            np.empty((4, _CHUNK), np.int64),
-            np.empty((3, _CHUNK), x.dtype),
-            np.empty((4, _CHUNK), x.dtype),
-        )
-        one = x.dtype.type(1)
-        first = task // elements * per
+    h, w, elements, places = sizes[0], sizes[1], sizes[4] * sizes[5], sizes[2] * sizes[3]
+    group, part = index // parts_of_group, index % parts_of_group
+    cells, parts, weights = (
+        np.empty((4, _CHUNK), np.int64),
+        np.empty((3, _CHUNK), dx.dtype),
+        np.empty((4, _CHUNK), dx.dtype),
+    )
+    first, last = group * per + part * per // parts_of_group, group * per + (part + 1) * per // parts_of_group
+    for at in range(first * h * w, last * h * w):
+        write(dx, at, dx.dtype.type(0))
+    for element in range(elements):
+        task = group * elements + element
         for q0 in range(0, places, _CHUNK):
             count = min(_CHUNK, places - q0)
-            _cells(offset, mask, task, q0, count, size, window, cells, parts)
-            sums[:, :count] = 0
-            for channel in range(first, first + per):
-                plane, at = channel * h * w, (channel * elements + task % elements) * places + q0
+            _cells(offset, mask, task, q0, count, sizes, cells, parts)
+            _weights(count, parts, weights)
+            for channel in range(first, last):
+                plane, at = channel * h * w, (channel * elements + element) * places + q0
                 for q in range(count):
                     dy = read(dcolumns, at + q)
                     for corner in range(4):
                         place = cells[corner, q]
-                        value = read(x, plane + max(place, 0))
-                        sums[corner, q] += dy * _pixel(value, place, x.dtype.type)
-            to = task * places + q0
+                        if place >= 0:
+                            write(dx, plane + place, reread(dx, plane + place) + weights[corner, q] * dy)
+
+
+@tasks
+def _grad_offset(task, dcolumns, x, offset, mask, doffset, dmask, per, sizes):  # type: ignore[no-untyped-def]
+    """A task as in ``_columns``. Sums over channels of dcolumns times each corner first: they serve all three gradients."""
+    h, w, elements, places = sizes[0], sizes[1], sizes[4] * sizes[5], sizes[2] * sizes[3]
+    cells, parts, sums = (
+        np.empty((4, _CHUNK), np.int64),
+        np.empty((3, _CHUNK), x.dtype),
+        np.empty((4, _CHUNK), x.dtype),
+    )
+    one = x.dtype.type(1)
+    first = task // elements * per
+    for q0 in range(0, places, _CHUNK):
+        count = min(_CHUNK, places - q0)
+        _cells(offset, mask, task, q0, count, sizes, cells, parts)
+        sums[:, :count] = 0
+        for channel in range(first, first + per):
+            plane, at = channel * h * w, (channel * elements + task % elements) * places + q0
             for q in range(count):
-                down, right, scale = parts[0, q], parts[1, q], parts[2, q]
-                a, b, c_, d = sums[0, q], sums[1, q], sums[2, q], sums[3, q]
-                upper, lower = (one - right) * a + right * b, (one - right) * c_ + right * d
-                before, after = (one - down) * a + down * c_, (one - down) * b + down * d
-                doffset[2 * task * places + q0 + q] = scale * (lower - upper)
-                doffset[(2 * task + 1) * places + q0 + q] = scale * (after - before)
-                if dmask.size:
-                    dmask[to + q] = (one - down) * upper + down * lower
-    restore_threads(threads)
+                dy = read(dcolumns, at + q)
+                for corner in range(4):
+                    place = cells[corner, q]
+                    value = read(x, plane + max(place, 0))
+                    sums[corner, q] += dy * _pixel(value, place, x.dtype.type)
+        to = task * places + q0
+        for q in range(count):
+            down, right, scale = parts[0, q], parts[1, q], parts[2, q]
+            a, b, c_, d = sums[0, q], sums[1, q], sums[2, q], sums[3, q]
+            upper, lower = (one - right) * a + right * b, (one - right) * c_ + right * d
+            before, after = (one - down) * a + down * c_, (one - down) * b + down * d
+            doffset[2 * task * places + q0 + q] = scale * (lower - upper)
+            doffset[(2 * task + 1) * places + q0 + q] = scale * (after - before)
+            if dmask.size:
+                dmask[to + q] = (one - down) * upper + down * lower
+
+
+def _plan(x: Any, columns: Any, offset: Any, window: tuple[int, ...]) -> tuple[int, int, np.ndarray]:
+    """(offset groups of all images, channels of a group, H, W, OH, OW and the kernel's numbers)."""
+    groups = offset.shape[1] // (2 * window[0] * window[1])
+    sizes = np.array([*x.shape[2:], *columns.shape[2:], *window], np.int64)
+    return x.shape[0] * groups, x.shape[1] // groups, sizes
+
+
+def _deform_columns_cpu(x, offset, mask, columns, *window):  # type: ignore[no-untyped-def]
+    groups, per, sizes = _plan(x, columns, offset, window)
+    arrays = [array.reshape(-1) for array in (x, offset, mask, columns)]
+    _columns(groups * window[0] * window[1], 4 * columns.size, *arrays, per, sizes)
+
+
+def _deform_grad_input_cpu(dcolumns, offset, mask, dx, *window):  # type: ignore[no-untyped-def]
+    groups, per, sizes = _plan(dx, dcolumns, offset, window)
+    parts = max(1, min(per, -(-_TASKS // max(groups, 1))))
+    arrays = [array.reshape(-1) for array in (dcolumns, offset, mask, dx)]
+    _grad_input(groups * parts, 4 * dcolumns.size, *arrays, per, parts, sizes)
+
+
+def _deform_grad_offset_cpu(dcolumns, x, offset, mask, doffset, dmask, *window):  # type: ignore[no-untyped-def]
+    groups, per, sizes = _plan(x, dcolumns, offset, window)
+    arrays = [array.reshape(-1) for array in (dcolumns, x, offset, mask, doffset, dmask)]
+    _grad_offset(groups * window[0] * window[1], 4 * dcolumns.size, *arrays, per, sizes)
+
+
+# ------------------------------------------------------------------------------------------------------------ CUDA
 
 
 def _sizes(x: Any, columns: Any, offset: Any, kh: int, kw: int) -> tuple[int, int, int, tuple[int, ...]]:
     """(N, C, D, (H, W, OH, OW))."""
     n, c, h, w = x.shape
     return n, c, offset.shape[1] // (2 * kh * kw), (h, w, *columns.shape[2:])
-
-
-def _deform_columns_cpu(x, offset, mask, columns, *window):  # type: ignore[no-untyped-def]
-    n, c, groups, size = _sizes(x, columns, offset, *window[:2])
-    _columns(x.reshape(-1), offset.reshape(-1), mask.reshape(-1), columns.reshape(-1), n, c, groups, size, window)
-
-
-def _deform_grad_input_cpu(dcolumns, offset, mask, dx, *window):  # type: ignore[no-untyped-def]
-    n, c, groups, size = _sizes(dx, dcolumns, offset, *window[:2])
-    parts = max(1, min(c // groups, -(-_TASKS // (n * groups))))
-    _grad_input(
-        dcolumns.reshape(-1), offset.reshape(-1), mask.reshape(-1), dx.reshape(-1), n, c, groups, parts, size, window
-    )
-
-
-def _deform_grad_offset_cpu(dcolumns, x, offset, mask, doffset, dmask, *window):  # type: ignore[no-untyped-def]
-    n, c, groups, size = _sizes(x, dcolumns, offset, *window[:2])
-    arrays = [array.reshape(-1) for array in (dcolumns, x, offset, mask, doffset, dmask)]
-    _grad_offset(*arrays, n, c, groups, size, window)
-
-
-# ------------------------------------------------------------------------------------------------------------ CUDA
 
 
 @scalar

@@ -30,7 +30,7 @@ def assembled(both, request) -> list[Assembled]:
 
 def test_every_kernel_assembles(assembled):
     assert len(assembled) >= 100
-    assert {"conv2d", "matmul", "pooling", "batch_norm", "elementwise", "activation", "reduction", "softmax", "dropout",
+    assert {"conv2d_gather", "matmul", "pooling", "batch_norm", "elementwise", "activation", "reduction", "softmax", "dropout",
             "update"} <= {kernel.module for kernel in assembled}  # fmt: skip
     assert all(kernel.code > 0 and kernel.registers > 0 for kernel in assembled)
 

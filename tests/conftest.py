@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of two libraries must not spin against each other
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores; two threads show what many would
@@ -12,6 +13,25 @@ import pytest
 
 import numbanet
 from numbanet import devices
+
+# Files that take longest begin first, so that no process is left alone with one at the end. The first two call every operator,
+# one from the first to the last and one the other way round: between them they compile each kernel once.
+LONGEST = (
+    "test_semantics.py",
+    "test_half.py",
+    "test_examples.py",
+    "cuda/test_assemble.py",
+    "fuzz/test_fuzz.py",
+    "models/test_first_losses.py",
+    "test_readme.py",
+    "test_cli.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files of ``LONGEST`` first, then all others as they come."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True, scope="module")

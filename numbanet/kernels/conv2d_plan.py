@@ -22,7 +22,7 @@ DOT = {8: 3, 6: 4, 4: 6, 2: 9, 1: 9} if simd.TILE_ROWS == 8 else {6: 2, 4: 3, 2:
 FMA_COST = {8: 1.0, 6: 1.0, 4: 1.0, 2: 1.35, 1: 2.4}
 DOT_COST = {8: 1.0, 6: 1.0, 4: 1.0, 2: 1.2, 1: 2.2}
 
-RESULT_ROWS = 128  # output channels of one task at most
+RESULT_ROWS = 256  # output channels of one task at most: for every 256 of them the source is copied once
 WEIGHT_TASKS = 16  # tasks of a weight gradient, which make partial sums, at most
 PARTIALS = 1 << 22  # elements of partial sums at most
 

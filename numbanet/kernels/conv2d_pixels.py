@@ -604,7 +604,7 @@ def grad_weight_plan(dy, x, weight, options, groups, itemsize) -> Plan:
             copy = per_group * planes * layout.copy_cost(images, band, lanes) * ceil(row_blocks, together)
             copy += rows * size * 0.4
             blocks = ceil(n, images) * ceil(layout.rows, band)
-            cost = makespan(blocks, multiply + copy + 200)
+            cost = makespan(blocks * groups, multiply + copy + 200)
             if best is None or cost < best[0]:
                 best = (cost, layout, images, band, size, blocks, piece if apart and images > 1 else 0)
     assert best is not None

@@ -461,8 +461,8 @@ def _weigh_chunk(x, dy, dbias, scratch, plan, task, inputs, grads):  # type: ign
             to = partials + c0 // plan[BLOCK_CHANNELS] * plan[COLUMNS]
             for y in range(0, plan[_OUT_HEIGHT], plan[_BAND]):
                 dots(height, blocks, plan[_VECTORS], min(plan[_BAND], plan[_OUT_HEIGHT] - y), out_row, scratch,
-                     grads + y * out_row, grad, out_row, inputs + y * x_row, x_row, plan, plan[_TAPS_AT],
-                     depth * plan[TERMS], to, columns)  # fmt: skip
+                     grads + y * out_row, grad, out_row, scratch, inputs + y * x_row, x_row, plan, plan[_TAPS_AT],
+                     depth * plan[TERMS], scratch, to, columns)  # fmt: skip
 
 
 @jit

@@ -99,22 +99,22 @@ _dot_0, _dot_1, _dot_2, _dot_3, _dot_4 = (
 
 
 @jit
-def dots(rows, blocks, width, pieces, k, a, a0, lda, a_step, b0, b_step, taps, t0, columns, c0, ldc):  # type: ignore[no-untyped-def]
-    """``dot_tile`` for blocks of rows and all columns; a, b and c are one scratch."""
+def dots(rows, blocks, width, pieces, k, a, a0, lda, a_step, b, b0, b_step, taps, t0, columns, c, c0, ldc):  # type: ignore[no-untyped-def]
+    """``dot_tile`` for blocks of rows and all columns."""
     for i in range(blocks):
         left = a0 + i * rows * lda
         for j in range(0, columns, width):
             to, tap = c0 + i * rows * ldc + j, t0 + j
             if rows == HEIGHT_0:
-                _dot_0(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_0(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             elif rows == HEIGHT_1:
-                _dot_1(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_1(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             elif rows == HEIGHT_2:
-                _dot_2(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_2(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             elif rows == HEIGHT_3:
-                _dot_3(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_3(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             else:
-                _dot_4(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_4(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
 
 
 @jit

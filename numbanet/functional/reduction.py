@@ -278,6 +278,7 @@ class AlongDim(Function):
         positions = wrap(indices.reshape(reduced))
         ctx.save_for_backward(positions)
         ctx.mark_non_differentiable(positions)
+        ctx.set_materialize_grads(False)
         return wrap(values.reshape(reduced)), positions
 
     @staticmethod

@@ -7,7 +7,8 @@ terms of its own, so that the zeros of the padding, and of a stride in the gradi
 Results are transposed back as they are written out.
 
 A task takes ``together`` vectors of images. The gradient of the weight is ``simd.dot_tile`` on the same vectors, with
-the zeros around the image in the scratch, since all terms of a tile there must meet the same pixels.
+the zeros around the image in the scratch, since all terms of a tile there must meet the same pixels; with a stride of 2
+along the rows, their even columns stand before the odd ones, so that what a kernel element meets is contiguous.
 
 ``conv2d.py`` holds the contract and chooses between this way and that of ``conv2d_pixels.py`` by their plans' costs.
 """

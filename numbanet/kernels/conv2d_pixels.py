@@ -8,7 +8,7 @@ q = oy * pitch + ox, and the input pixel that kernel element (kh, kw) needs lies
 computed too, and dropped. With strides, the pixels of one residue modulo the stride form a plane of their own
 (space to depth), and all reads are contiguous again. The gradient of the input is the same computation on dy with
 the weight transposed: one product for each residue of the input pixel modulo the stride. The gradient of the weight
-is ``simd.dot_tile`` on the same scratch.
+is ``simd.dot_tile`` on the same scratch, or for some 1x1 kernels on x and dy themselves.
 
 ``conv2d.py`` holds the contract and chooses between this way and that of ``conv2d_images.py`` by their plans' costs.
 """

@@ -712,8 +712,12 @@ class LogSigmoidFunction(_Pointwise):
     kernels = kernels.logsigmoid
 
     @staticmethod
-    def derivative(x: Tensor, *numbers: float) -> Any:
-        return sigmoid(-x)
+    def keeps_output(*numbers: float) -> bool:
+        return True
+
+    @staticmethod
+    def derivative(y: Tensor, *numbers: float) -> Any:
+        return -y.expm1()
 
 
 def softsign(input: Tensor) -> Tensor:

@@ -113,7 +113,8 @@ def _along(kernel: Any, x: Tensor, dims: tuple[int, ...], *small: Tensor) -> Ten
     outer, inner = product(shape[:first]), product(shape[last + 1 :])
     sizes = outer, product(shape[first : last + 1]), inner
     out = devices.empty(shape, x.dtype, x.device)
-    values = [devices.contiguous(t.expand(held)._array).reshape((outer, inner)) for t in small]
+    spread = [t if tuple(t._array.shape) == held else t.expand(held) for t in small]
+    values = [devices.contiguous(t._array).reshape((outer, inner)) for t in spread]
     kernel(devices.contiguous(x._array).reshape(sizes), *values, out.reshape(sizes))
     return wrap(out)
 
@@ -278,6 +279,7 @@ class AlongDim(Function):
         positions = wrap(indices.reshape(reduced))
         ctx.save_for_backward(positions)
         ctx.mark_non_differentiable(positions)
+        ctx.set_materialize_grads(False)
         return wrap(values.reshape(reduced)), positions
 
     @staticmethod
@@ -601,12 +603,13 @@ class Norm(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y = ctx.saved_tensors
         p, kept = ctx.p, _reduced_shape(x._array.shape, ctx.dims, True)
+        if p == 1 and not is_grad_enabled() and ctx.dims and x._array.size:
+            grad = wrap(devices.contiguous(grad._array).reshape(kept))
+            return _along(reduction.sum_absolutes_backward, x, ctx.dims, grad), None, None, None
         grad, y = grad.reshape(kept), y.reshape(kept)
         if p == 0:
             return x * 0 * grad, None, None, None
         if p == 1:
-            if not is_grad_enabled() and ctx.dims and x._array.size:
-                return _along(reduction.sum_absolutes_backward, x, ctx.dims, grad), None, None, None
             return grad * sign(x), None, None, None
         if p == 2:
             return x * where(eq(y, 0), 0.0, grad / y), None, None, None

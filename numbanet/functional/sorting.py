@@ -41,6 +41,7 @@ class Rows(Function):
         places = wrap(indices)
         ctx.save_for_backward(places)
         ctx.mark_non_differentiable(places)
+        ctx.set_materialize_grads(False)
         return wrap(values), places
 
     @staticmethod

@@ -322,6 +322,12 @@ tanh = _activation("tanh",
     lambda dy, s, p, q: dy * (1 - s * s),
     lambda dy, s, p, q, zero, number: dy * (number(1) - s * s))
 
+logsigmoid = _activation("logsigmoid",  # its derivative, sigmoid(-x), is 1 - e**y: without the division it keeps up with memory
+    lambda x, p, q: -np.logaddexp(0, -x),
+    lambda x, p, q, number: -softplus_(-x, number),
+    lambda dy, y, p, q: -dy * np.expm1(y),
+    lambda dy, y, p, q, zero, number: -dy * expm1_(y))
+
 
 threshold = _activation("threshold",  # q where x <= p
     lambda x, p, q: np.where(x <= p, q, x),
@@ -394,12 +400,6 @@ softplus = _activation("softplus",  # p: beta; x itself where x * p > q
     _softplus,
     lambda dy, x, p, q: np.where(x * p > q, dy, dy * _np_sigmoid(x * p)),
     _softplus_slope)
-
-logsigmoid = _activation("logsigmoid",
-    lambda x, p, q: -np.logaddexp(0, -x),
-    lambda x, p, q, number: -softplus_(-x, number),
-    lambda dy, x, p, q: dy * _np_sigmoid(-x),
-    lambda dy, x, p, q, zero, number: dy * sigmoid_(-x, number))
 
 softsign = _activation("softsign",
     lambda x, p, q: x / (1 + np.abs(x)),

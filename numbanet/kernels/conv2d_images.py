@@ -7,13 +7,15 @@ terms of its own, so that the zeros of the padding, and of a stride in the gradi
 Results are transposed back as they are written out.
 
 A task takes ``together`` vectors of images. The gradient of the weight is ``simd.dot_tile`` on the same vectors, with
-the zeros around the image in the scratch, since all terms of a tile there must meet the same pixels.
+the zeros around the image in the scratch, since all terms of a tile there must meet the same pixels; with a stride of 2
+along the rows, their even columns stand before the odd ones, so that what a kernel element meets is contiguous.
 
 ``conv2d.py`` holds the contract and chooses between this way and that of ``conv2d_pixels.py`` by their plans' costs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -55,20 +57,32 @@ from numbanet.kernels.conv2d_plan import (
 )
 from numbanet.kernels.kernel import jit
 
-_SCRATCH_BYTES = 320 << 10  # of copied source of one task; with the results' bytes within a common 1 MB L2 cache
-_RESULT_BYTES = 448 << 10  # of results of one task
+_SCRATCH_BYTES = 320 << 10  # of copied source of one task, which stays in the L2 cache
+_RESULT_BYTES = 1 << 20  # of results of one task, which every block of source channels passes over once
 _DEPTH = 1200  # terms of a sum per tile at most
-_PIXELS = 1024  # of larger images the rows are long enough for vectors
-_SQUARE_COST = 90.0  # cycles to transpose as many pixels as images, measured with 16 lanes (Zen 5)
+_PIXELS = 4096  # of larger images the rows are long enough for vectors, and one channel would fill the cache
+# Rows of a register tile -> vectors. Every vector has an address, so that flat tiles are short of registers; the one of a single
+# row is for depthwise convolutions.
+_HEIGHTS = {height: min(vectors, 6) for height, vectors in FMA.items() if height >= 4 or height == 1}
+_FLAT_COST = (
+    1.5  # of that one, per multiply-add: here every vector is aligned (depthwise, 16 x 256 channels of 14 x 14, Zen 3)
+)
 
 # ------------------------------------------------------------------------------------------------------- the plans
 
 # Positions in the plan
 (_SOURCE, _TARGET, _TOGETHER, _VECTORS, _LANES, _CLASSES, _CLASSES_AT, _GROUP_STRIDE, _ROW_STRIDE, _CHANNEL_STRIDE, _PLANE,
  _RESULT, _INPUTS_AT, _INPUTS, _RESULTS_AT, _RESULTS, _HEIGHT, _WIDTH, _TOP, _LEFT, _PADDED_HEIGHT, _PADDED_WIDTH,
- _OUT_HEIGHT, _OUT_WIDTH, _STEP_H, _BAND, _BLOCKS, _TAPS_AT, _SUMS_AT, _FIELDS) = range(COMMON, COMMON + 30)  # fmt: skip
+ _OUT_HEIGHT, _OUT_WIDTH, _STEP_H, _LINE, _PHASE, _BAND, _BLOCKS, _TAPS_AT, _SUMS_AT, _FIELDS) = (
+    range(COMMON, COMMON + 32))  # fmt: skip
 # ... and of a class of pixels within it
 _TAPS, _TERMS_AT, _TILES, _PLACES_AT, _CLASS = range(5)
+
+
+def _square_cost(lanes: int) -> float:
+    """Cycles to transpose as many pixels as images: 90 with 16 lanes (Zen 5), about 35 with 8 (Zen 3)."""
+    return 1.4 * lanes * math.log2(lanes)
+
 
 _Axis = dict[tuple[tuple[int, int], ...], list[tuple[int, int]]]
 
@@ -146,16 +160,19 @@ def _convolve_plan(axes, n, groups, channels, rows, source, target, kernel, stri
     """
     lanes = simd.VECTOR_BITS // 8 // itemsize
     threads = numba.config.NUMBA_NUM_THREADS
-    height = tile_rows(rows, FMA_COST, FMA)
-    vectors = FMA[height]
-    if height not in _TALL or channels == 0:
+    costs = {**FMA_COST, 1: _FLAT_COST}
+    height = tile_rows(rows, costs, _HEIGHTS)
+    vectors = _HEIGHTS[height]
+    if channels == 0:
         return None
     row_blocks = ceil(rows, height)
     source_pixels, target_pixels, elements = source[0] * source[1], target[0] * target[1], kernel[0] * kernel[1]
     classes = [(len(down) * len(across), len(axes[0][down]) * len(axes[1][across])) for down, across in product(*axes)]
     vector_blocks = ceil(n, lanes)
     best: Any = None
-    for together, blocks in product((1, 2, 4), row_block_counts(row_blocks, height)):
+    # Few rows of larger images are a task, too: dy of 16 x 32 x 28 x 28 to 192 channels, 5x5, takes 0.8 of the other way's time.
+    counts = {*row_block_counts(row_blocks, height), min(2, row_blocks), 1}
+    for together, blocks in product((1, 2, 4), sorted(counts, reverse=True)):
         plane = (together * source_pixels | 1) * lanes
         result = (together * target_pixels + 1 | 1) * lanes
         if together > vector_blocks or blocks * height * result * itemsize > _RESULT_BYTES:
@@ -168,9 +185,9 @@ def _convolve_plan(axes, n, groups, channels, rows, source, target, kernel, stri
         multiply = 0.0
         for taps, pixels in classes:
             tiles = ceil(together * pixels, vectors)
-            multiply += blocks * tiles * (taps * channels * vectors * height / 2 * FMA_COST[height] + 60 * passes)
-        copy = together * channels * ceil(source_pixels, lanes) * _SQUARE_COST
-        copy += together * blocks * height * ceil(target_pixels, lanes) * _SQUARE_COST
+            multiply += blocks * tiles * (taps * channels * vectors * height / 2 * costs[height] + 60 * passes)
+        copy = together * channels * ceil(source_pixels, lanes) * _square_cost(lanes)
+        copy += together * blocks * height * ceil(target_pixels, lanes) * _square_cost(lanes)
         tasks = ceil(vector_blocks, together) * groups * ceil(row_blocks, blocks)
         cost = makespan(tasks, multiply + copy + 200)
         if best is None or cost < best[0]:
@@ -220,10 +237,10 @@ def _convolve_plan(axes, n, groups, channels, rows, source, target, kernel, stri
 
 # --------------------------------------------------------------------------------------------- forward and grad_input
 
-# Flat tiles, of fewer rows, would need more addresses than there are registers.
-_TALL = [height for height in FMA if height >= 4]
-_HEIGHT_0, _HEIGHT_1, _HEIGHT_2 = [*_TALL, _TALL[-1]][:3]
-_place_0, _place_1, _place_2 = (simd.place_tile(height, FMA[height]) for height in (_HEIGHT_0, _HEIGHT_1, _HEIGHT_2))
+_HEIGHT_0, _HEIGHT_1, _HEIGHT_2, _HEIGHT_3 = [*_HEIGHTS, 1][:4]
+_place_0, _place_1, _place_2, _place_3 = (
+    simd.place_tile(height, _HEIGHTS[height]) for height in (_HEIGHT_0, _HEIGHT_1, _HEIGHT_2, _HEIGHT_3)
+)
 
 
 @jit
@@ -266,8 +283,10 @@ def _convolve_block(source, bias, target, scratch, plan, task, inputs, results):
             for v in range(vectors):
                 image = first_image + v * lanes
                 s0 = image * source_step + (group * channels + c0 + c) * source_pixels
-                simd.read_lanes(source_pixels, source, s0, source_step, plan[N] - image, scratch,
-                                inputs + c * plan[_PLANE] + v * source_pixels * lanes)  # fmt: skip
+                at = inputs + c * plan[_PLANE] + v * source_pixels * lanes
+                simd.read_lanes(
+                    source_pixels, source, s0, source_step, plan[N] - image, scratch, at, at + lanes, 2 * lanes
+                )
         for number in range(plan[_CLASSES]):
             at = plan[_CLASSES_AT] + number * _CLASS
             k, terms = depth * plan[at + _TAPS], plan[at + _TERMS_AT]
@@ -279,8 +298,10 @@ def _convolve_block(source, bias, target, scratch, plan, task, inputs, results):
                         _place_0(k, scratch, a0, scratch, inputs, plan, terms, plan, place, scratch, t0, ldc, c0)
                     elif height == _HEIGHT_1:
                         _place_1(k, scratch, a0, scratch, inputs, plan, terms, plan, place, scratch, t0, ldc, c0)
-                    else:
+                    elif height == _HEIGHT_2:
                         _place_2(k, scratch, a0, scratch, inputs, plan, terms, plan, place, scratch, t0, ldc, c0)
+                    elif height == _HEIGHT_3:  # no other is left; where heights are three, this one is never compiled
+                        _place_3(k, scratch, a0, scratch, inputs, plan, terms, plan, place, scratch, t0, ldc, c0)
     for r in range(rows):
         o = group * all_rows + row0 + r
         shift = target.dtype.type(0)
@@ -305,7 +326,7 @@ def _convolve(stage, i, thread, source, weight, bias, target, scratch, plan):  #
 
 # -------------------------------------------------------------------------------------------------------- grad_weight
 
-_WEIGHT_ROWS = 96  # output channels of one task at most
+_WEIGHT_ROWS = 256  # output channels of one task at most
 _BAND_BYTES = 24 << 10  # of the rows of dy of one tile: they stay in the L1 cache while all of x passes by
 
 
@@ -320,13 +341,17 @@ def grad_weight_plan(dy, x, weight, options, groups, itemsize) -> Plan | None:
     oh, ow = dy[2:]
     lanes = simd.VECTOR_BITS // 8 // itemsize
     rows, terms = out // groups, kh * kw
-    height = tile_rows(rows, DOT_COST, DOT)
-    if n < lanes or sw != 1 or max(h * w, oh * ow) > _PIXELS or height not in _TALL:
+    costs = {**DOT_COST, 1: _FLAT_COST}
+    height = tile_rows(rows, costs, DOT)
+    if n < lanes or sw > 2 or max(h * w, oh * ow) > _PIXELS:
         return None
     width, threads = DOT[height], numba.config.NUMBA_NUM_THREADS
     row_blocks, blocks = ceil(rows, height), ceil(n, lanes)
-    padded = (oh - 1) * sh + (kh - 1) * dh + 1, ow + (kw - 1) * dw
-    plane, grads = (padded[0] * padded[1] | 1) * lanes, (oh * ow | 1) * lanes
+    padded = (oh - 1) * sh + (kh - 1) * dh + 1, (ow - 1) * sw + (kw - 1) * dw + 1
+    # With a stride of 2 a row's even columns come first, then its odd ones, each with room for what a square writes too much.
+    phase = ceil(padded[1] + lanes, 2) if sw == 2 else 0
+    line = 2 * phase or padded[1]
+    plane, grads = (padded[0] * line | 1) * lanes, (oh * ow | 1) * lanes
     part_blocks = max(1, min(row_blocks, _WEIGHT_ROWS // height, _RESULT_BYTES // (itemsize * height * grads)))
     part_blocks = ceil(row_blocks, ceil(row_blocks, part_blocks))
     while part_blocks > 1 and groups * ceil(row_blocks, part_blocks) * blocks < WEIGHT_TASKS // 2:
@@ -339,15 +364,16 @@ def grad_weight_plan(dy, x, weight, options, groups, itemsize) -> Plan | None:
     chunks = max(1, min(blocks, WEIGHT_TASKS // (groups * parts), PARTIALS // (out * all_columns)))
     bands = ceil(oh, max(1, _BAND_BYTES // (itemsize * lanes * ow * height)))
 
-    multiply = part_blocks * per_group * terms * (oh * ow * height / 2 + bands * 60 / width) * DOT_COST[height]
-    copy = per_group * padded[0] * ceil(w, lanes) * _SQUARE_COST
-    copy += part_blocks * height * ceil(oh * ow, lanes) * _SQUARE_COST
+    multiply = part_blocks * per_group * terms * (oh * ow * height / 2 + bands * 60 / width) * costs[height]
+    copy = per_group * padded[0] * ceil(w, lanes) * _square_cost(lanes)
+    copy += part_blocks * height * ceil(oh * ow, lanes) * _square_cost(lanes)
     cost = makespan(chunks * groups * parts, ceil(blocks, chunks) * (multiply + 1.2 * copy + 200))
 
     f = [0] * _FIELDS
     f[N], f[GROUPS], f[CHANNELS], f[ROWS], f[_LANES] = n, groups, per_group, rows, lanes
     f[_HEIGHT], f[_WIDTH], f[_TOP], f[_LEFT], f[_STEP_H] = h, w, pt, pl, sh
     f[_PADDED_HEIGHT], f[_PADDED_WIDTH], f[_OUT_HEIGHT], f[_OUT_WIDTH] = *padded, oh, ow
+    f[_LINE], f[_PHASE] = line, phase
     f[_BAND], f[_BLOCKS], f[_PLANE], f[_RESULT] = ceil(oh, bands), blocks, plane, grads
     f[BLOCK_CHANNELS], f[TILE], f[_VECTORS], f[PART_ROWS], f[PARTS] = depth, height, width, part_blocks * height, parts
     f[CHUNKS], f[COLUMNS], f[ALL_COLUMNS], f[TERMS] = chunks, columns, all_columns, terms
@@ -356,7 +382,8 @@ def grad_weight_plan(dy, x, weight, options, groups, itemsize) -> Plan | None:
     f[_RESULTS] = part_blocks * height * grads + lanes * lanes
     f[PARTIALS_AT] = f[_RESULTS_AT] + threads * f[_RESULTS]
     f[TASKS] = chunks * groups * parts
-    offsets = [(i * dh * padded[1] + j * dw) * lanes for i in range(kh) for j in range(kw)]
+    columns_at = [j * dw % sw * phase + j * dw // sw for j in range(kw)]
+    offsets = [(i * dh * line + column) * lanes for i in range(kh) for column in columns_at]
     taps = [channel * plane + offset for channel in range(depth) for offset in offsets]
     f[_TAPS_AT] = append(f, taps + [0] * (columns - len(taps)))
     f[_SUMS_AT] = f[PARTIALS_AT] + f[TASKS] * f[PART_ROWS] * all_columns
@@ -367,18 +394,25 @@ def grad_weight_plan(dy, x, weight, options, groups, itemsize) -> Plan | None:
 @jit
 def _read_padded(x, plan, s0, step, images, scratch, t0):  # type: ignore[no-untyped-def]
     """One channel of a vector of images, with the zeros of the padding around its pixels."""
-    lanes, width, padded, left = plan[_LANES], plan[_WIDTH], plan[_PADDED_WIDTH], plan[_LEFT]
+    lanes, width, padded, left, phase = plan[_LANES], plan[_WIDTH], plan[_PADDED_WIDTH], plan[_LEFT], plan[_PHASE]
+    line = plan[_LINE] * lanes
     first = min(left, padded)
     count = max(0, min(width, padded - left))
+    even, odd, pitch = first * lanes, (first + 1) * lanes, 2 * lanes
+    if phase:
+        even, odd = (first % 2 * phase + first // 2) * lanes, ((first + 1) % 2 * phase + (first + 1) // 2) * lanes
+        pitch = lanes
     for r in range(plan[_PADDED_HEIGHT]):
-        y, at = r - plan[_TOP], t0 + r * padded * lanes
-        used = 0
-        if y >= 0 and y < plan[_HEIGHT]:
-            for i in range(first * lanes):
-                scratch[np.uint64(at + i)] = 0
-            simd.read_lanes(count, x, s0 + y * width, step, images, scratch, at + first * lanes)
-            used = first + count
-        for i in range(used * lanes, padded * lanes):
+        y, at = r - plan[_TOP], t0 + r * line
+        inside = y >= 0 and y < plan[_HEIGHT]
+        before, after = first * lanes, (first + count) * lanes  # where zeros end and begin again
+        if phase or not inside:
+            before, after = line, line
+        for i in range(before):
+            scratch[np.uint64(at + i)] = 0
+        if inside:
+            simd.read_lanes(count, x, s0 + y * width, step, images, scratch, at + even, at + odd, pitch)
+        for i in range(after, line):
             scratch[np.uint64(at + i)] = 0
 
 
@@ -407,7 +441,7 @@ def _weigh_chunk(x, dy, dbias, scratch, plan, task, inputs, grads):  # type: ign
     pixels, grad, columns = plan[_OUT_HEIGHT] * plan[_OUT_WIDTH], plan[_RESULT], plan[ALL_COLUMNS]
     x_pixels, out_row = plan[_HEIGHT] * plan[_WIDTH], plan[_OUT_WIDTH] * lanes
     x_step, dy_step = plan[GROUPS] * channels * x_pixels, plan[GROUPS] * all_rows * pixels
-    x_row = plan[_STEP_H] * plan[_PADDED_WIDTH] * lanes
+    x_row = plan[_STEP_H] * plan[_LINE] * lanes
     partials = plan[PARTIALS_AT] + task * plan[PART_ROWS] * columns
     for i in range(plan[PART_ROWS] * columns):
         scratch[np.uint64(partials + i)] = 0
@@ -417,8 +451,9 @@ def _weigh_chunk(x, dy, dbias, scratch, plan, task, inputs, grads):  # type: ign
     for block in range(chunk * plan[_BLOCKS] // plan[CHUNKS], (chunk + 1) * plan[_BLOCKS] // plan[CHUNKS]):
         image = block * lanes
         for r in range(rows):
+            at = grads + r * grad
             simd.read_lanes(pixels, dy, image * dy_step + (group * all_rows + row0 + r) * pixels, dy_step,
-                            plan[N] - image, scratch, grads + r * grad)  # fmt: skip
+                            plan[N] - image, scratch, at, at + lanes, 2 * lanes)  # fmt: skip
         if dbias.size:
             _sum_rows(scratch, sums, rows, grads, grad, pixels * lanes)
         for c0 in range(0, channels, plan[BLOCK_CHANNELS]):
@@ -429,8 +464,8 @@ def _weigh_chunk(x, dy, dbias, scratch, plan, task, inputs, grads):  # type: ign
             to = partials + c0 // plan[BLOCK_CHANNELS] * plan[COLUMNS]
             for y in range(0, plan[_OUT_HEIGHT], plan[_BAND]):
                 dots(height, blocks, plan[_VECTORS], min(plan[_BAND], plan[_OUT_HEIGHT] - y), out_row, scratch,
-                     grads + y * out_row, grad, out_row, inputs + y * x_row, x_row, plan, plan[_TAPS_AT],
-                     depth * plan[TERMS], to, columns)  # fmt: skip
+                     grads + y * out_row, grad, out_row, scratch, inputs + y * x_row, x_row, plan, plan[_TAPS_AT],
+                     depth * plan[TERMS], scratch, to, columns)  # fmt: skip
 
 
 @jit

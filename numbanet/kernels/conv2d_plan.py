@@ -22,7 +22,7 @@ DOT = {8: 3, 6: 4, 4: 6, 2: 9, 1: 9} if simd.TILE_ROWS == 8 else {6: 2, 4: 3, 2:
 FMA_COST = {8: 1.0, 6: 1.0, 4: 1.0, 2: 1.35, 1: 2.4}
 DOT_COST = {8: 1.0, 6: 1.0, 4: 1.0, 2: 1.2, 1: 2.2}
 
-RESULT_ROWS = 128  # output channels of one task at most
+RESULT_ROWS = 256  # output channels of one task at most: for every 256 of them the source is copied once
 WEIGHT_TASKS = 16  # tasks of a weight gradient, which make partial sums, at most
 PARTIALS = 1 << 22  # elements of partial sums at most
 
@@ -99,22 +99,22 @@ _dot_0, _dot_1, _dot_2, _dot_3, _dot_4 = (
 
 
 @jit
-def dots(rows, blocks, width, pieces, k, a, a0, lda, a_step, b0, b_step, taps, t0, columns, c0, ldc):  # type: ignore[no-untyped-def]
-    """``dot_tile`` for blocks of rows and all columns; a, b and c are one scratch."""
+def dots(rows, blocks, width, pieces, k, a, a0, lda, a_step, b, b0, b_step, taps, t0, columns, c, c0, ldc):  # type: ignore[no-untyped-def]
+    """``dot_tile`` for blocks of rows and all columns."""
     for i in range(blocks):
         left = a0 + i * rows * lda
         for j in range(0, columns, width):
             to, tap = c0 + i * rows * ldc + j, t0 + j
             if rows == HEIGHT_0:
-                _dot_0(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_0(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             elif rows == HEIGHT_1:
-                _dot_1(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_1(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             elif rows == HEIGHT_2:
-                _dot_2(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_2(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             elif rows == HEIGHT_3:
-                _dot_3(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_3(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
             else:
-                _dot_4(pieces, k, a, left, lda, a_step, a, b0, b_step, taps, tap, a, to, ldc)
+                _dot_4(pieces, k, a, left, lda, a_step, b, b0, b_step, taps, tap, c, to, ldc)
 
 
 @jit

@@ -120,7 +120,13 @@ def _fold(
                 left = step(step(identity, term(read(x, at + j))), term(read(x, at + stride + j)))
                 right = step(step(identity, term(read(x, at + 2 * stride + j))), term(read(x, at + 3 * stride + j)))
                 total[j] = step(total[j], step(left, right))
-        for i in range(four, rows):
+        two = rows // 2 * 2
+        for i in range(four, two, 2):
+            at = start + i * stride
+            for j in range(width):
+                both = step(step(identity, term(read(x, at + j))), term(read(x, at + stride + j)))
+                total[j] = step(total[j], both)
+        for i in range(two, rows):
             at = start + i * stride
             for j in range(width):
                 total[j] = step(total[j], term(read(x, at + j)))
@@ -146,11 +152,12 @@ def _fold(
             width = min(COLUMNS, inner - first)
             total = np.empty(width, partial.dtype)
             columns(x, (o * n + low) * inner + first, high - low, inner, width, neutral, total)
-            for j in range(width):
-                if segments == 1:
-                    out[o * inner + first + j] = total[j]
-                else:
-                    partial[place * inner + first + j] = total[j]
+            if segments == 1:
+                for j in range(width):
+                    write(out, o * inner + first + j, read(total, j))
+            else:
+                for j in range(width):
+                    write(partial, place * inner + first + j, read(total, j))
 
     @jit(name=f"{name}_join")
     def join(partial, out, outer, inner, segments):  # type: ignore[no-untyped-def]

@@ -598,31 +598,45 @@ def write_alternate(typingctx, n, source, s0, s1, shift, target, t0):  # type: i
 
 
 @intrinsic
-def read_lanes(typingctx, n, source, s0, step, images, target, t0):  # type: ignore[no-untyped-def]
-    """``target[t0 + i * lanes + j] = source[s0 + j * step + i] if j < images else 0`` for i < n and j < lanes.
+def read_lanes(typingctx, n, source, s0, step, images, target, t0, t1, pitch):  # type: ignore[no-untyped-def]
+    """``target[t + i // 2 * pitch + j] = source[s0 + j * step + i] if j < images else 0`` for i < n and j < lanes.
 
-    Writes whole squares: up to (lanes - 1) * lanes elements past the last one. Reads nothing else of ``source``.
-    Otherwise as ``read_row``.
+    t is t0 for even i and t1 for odd ones: pixels in a row (t1 = t0 + lanes, pitch = 2 * lanes), or the two phases of a
+    stride of 2 apart. Writes whole squares, zeros for up to lanes - 1 pixels past the last one. Reads nothing else of
+    ``source``. Otherwise as ``read_row``.
     """
     index = types.intp
-    signature = types.void(index, source, index, index, index, target, index)
+    signature = types.void(index, source, index, index, index, target, index, index, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Vectors(context, builder, signature, args, 1)
-        count, step, images = args[0], args[3], args[4]
-        source, target = emit.pointer(1), emit.pointer(5)
+        count, step, images, pitch = args[0], args[3], args[4], args[8]
+        source, even = emit.pointer(1), emit.pointer(5)
+        targets = even, builder.gep(even, [builder.sub(args[7], args[6])])
+        whole = builder.icmp_signed(">=", images, _index(emit.lanes))
         ends = [
             builder.select(builder.icmp_signed("<", _index(j), images), count, _index(0)) for j in range(emit.lanes)
         ]
 
         def square(i: Any, held: list[Any]) -> list[Any]:
+            places = [builder.add(builder.mul(step, _index(j)), i) for j in range(emit.lanes)]
+            inside = builder.icmp_signed("<=", builder.add(i, _index(emit.lanes)), count)
+            found = []
+            with builder.if_else(builder.and_(whole, inside), likely=True) as branches:
+                for branch, masked in zip(branches, (False, True), strict=True):
+                    with branch:
+                        masks = [emit.within(i, _index(0), end) if masked else None for end in ends]
+                        rows = [emit.load(source, at, mask=mask) for at, mask in zip(places, masks, strict=True)]
+                        found.append((rows, builder.basic_block))
             rows = []
             for j in range(emit.lanes):
-                at = builder.add(builder.mul(step, _index(j)), i)
-                rows.append(emit.load(source, at, mask=emit.within(i, _index(0), ends[j])))
-            first = builder.mul(i, _index(emit.lanes))
+                row = builder.phi(emit.vector)
+                for values, block in found:
+                    row.add_incoming(values[j], block)
+                rows.append(row)
+            first = builder.mul(builder.ashr(i, _index(1)), pitch)
             for j, pixel in enumerate(emit.transpose(rows)):
-                emit.store(pixel, target, builder.add(first, _index(j * emit.lanes)))
+                emit.store(pixel, targets[j % 2], builder.add(first, builder.mul(pitch, _index(j // 2))))
             return held
 
         loop(builder, count, emit.lanes, [], square)
@@ -645,6 +659,7 @@ def write_lanes(typingctx, n, source, s0, shift, target, t0, step, images):  # t
         count, step, images = args[0], args[6], args[7]
         source, target = emit.pointer(1), emit.pointer(4)
         shift = emit.splat(args[3])
+        whole = builder.icmp_signed(">=", images, _index(emit.lanes))
         ends = [
             builder.select(builder.icmp_signed("<", _index(j), images), count, _index(0)) for j in range(emit.lanes)
         ]
@@ -653,9 +668,16 @@ def write_lanes(typingctx, n, source, s0, shift, target, t0, step, images):  # t
             i = emit.within_reach(i, count)
             first = builder.mul(i, _index(emit.lanes))
             pixels = [emit.load(source, builder.add(first, _index(j * emit.lanes))) for j in range(emit.lanes)]
-            for j, row in enumerate(emit.transpose(pixels)):
-                at = builder.add(builder.mul(step, _index(j)), i)
-                emit.store_until(builder.fadd(row, shift), target, at, i, ends[j])
+            rows = [builder.fadd(row, shift) for row in emit.transpose(pixels)]
+            places = [builder.add(builder.mul(step, _index(j)), i) for j in range(emit.lanes)]
+            inside = builder.icmp_signed("<=", builder.add(i, _index(emit.lanes)), count)
+            with builder.if_else(builder.and_(whole, inside), likely=True) as (then, otherwise):
+                with then:
+                    for row, at in zip(rows, places, strict=True):
+                        emit.store(row, target, at)
+                with otherwise:
+                    for row, at, end in zip(rows, places, ends, strict=True):
+                        emit.store_until(row, target, at, i, end)
             return held
 
         loop(builder, count, emit.lanes, [], square)

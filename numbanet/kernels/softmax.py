@@ -761,17 +761,21 @@ def _cross_entropy_backward_row(logits, start, n, wanted, weight, lse, scale, dl
 
 
 @jit
-def _cross_entropy_backward_columns(block, n, width, target, weight, lse, scale, step, place, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Logits in the columns of ``block`` give way to their gradients; ``step`` is 0 where one scale serves all."""
-    number = block.dtype.type
-    total, factor = np.zeros(width, block.dtype), np.zeros(width, block.dtype)
-    everywhere = np.zeros(width, block.dtype)
+def _exponentials(logits, start, stride, block, n, width, lse, place, total):  # type: ignore[no-untyped-def]
+    """block[i, j] = exp(logits[start + i * stride + j] - lse[place + j]), and total[j] = its sum over i."""
     for i in range(n):
-        at = i * width
+        at, source = i * width, start + i * stride
         for j in range(width):
-            e = exp_(reread(block, at + j) - read(lse, place + j))
+            e = exp_(reread(logits, source + j) - read(lse, place + j))
             write(total, j, reread(total, j) + e)
             write(block, at + j, e)
+
+
+@jit
+def _cross_entropy_backward_columns(block, total, n, width, target, weight, lse, scale, step, place, ignore_index, smoothing, mass):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Exponentials in the columns of ``block`` give way to gradients; ``step`` is 0 where one scale serves all."""
+    number = block.dtype.type
+    factor, everywhere = np.zeros(width, block.dtype), np.zeros(width, block.dtype)
     for j in range(width):
         wanted = read_at(np.int64, target, place + j)
         if counts(wanted, n, ignore_index):
@@ -817,10 +821,15 @@ def _cross_entropy_backward_task(stage, task, thread, logits, weight, lse, scale
                 logits, start, n, wanted, weight, lse[place], its_scale, dlogits, counted, share, more
             )
         else:
-            block = np.empty(n * width, logits.dtype)
-            _take(logits, start, n, inner, width, block)
+            block, total = np.empty(n * width, logits.dtype), np.zeros(width, logits.dtype)
+            if inner == 1:
+                turned = np.empty(n * width, logits.dtype)
+                _take(logits, start, n, inner, width, turned)
+                _exponentials(turned, 0, width, block, n, width, lse, place, total)
+            else:  # rows beside one another are read where they are: 16x21x64x64 take a fifth less
+                _exponentials(logits, start, inner, block, n, width, lse, place, total)
             _cross_entropy_backward_columns(
-                block, n, width, target, weight, lse, scale, step, place, ignore_index, share, more
+                block, total, n, width, target, weight, lse, scale, step, place, ignore_index, share, more
             )
             _give(block, dlogits, start, n, inner, width)
 

@@ -32,7 +32,7 @@ TABLE = [
     ("hardshrink", (0.5,), False, 0),
     ("softshrink", (0.5,), False, 0.5),
     ("softplus", (2.0, 20.0), False, 3),
-    ("logsigmoid", (), False, 3.5),
+    ("logsigmoid", (), True, 3.5),
     ("softsign", (), False, 2),
     # these two are as good as their argument's rounding: far from 0 in the one, near 0 in the other
     ("gelu_tanh", (), False, None),

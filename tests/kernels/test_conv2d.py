@@ -176,6 +176,9 @@ LARGE = [
     dict(x=(2, 3, 50, 61), out=33, kernel=(7, 7), stride=(2, 2), padding=(3, 3)),
     dict(x=(2, 24, 30, 40), out=24, kernel=(3, 3), groups=24, padding=(1, 1)),
     dict(x=(2, 24, 30, 40), out=48, kernel=(3, 3), groups=12, stride=(2, 2), padding=(1, 1)),
+    # 1x1 kernels whose weight's gradient reads x and dy in place; 10 and 50 channels are no whole number of tiles
+    dict(x=(3, 20, 8, 8), out=24, kernel=(1, 1), groups=2),
+    dict(x=(2, 50, 36, 40), out=24, kernel=(1, 1)),
 ]
 
 
@@ -227,6 +230,12 @@ IMAGES = [  # small images, many of them: 16, 8, 4 or 2 to a vector
     dict(x=(48, 16, 4, 4), out=32, kernel=(1, 1), padding=(1, 2)),  # outputs that see only padding
     dict(x=(16, 6, 3, 2), out=8, kernel=(5, 5), padding=(3, 3)),  # a kernel larger than the image
     dict(x=(16, 4, 8, 8), out=6, kernel=(3, 3), spare=(-1, -2)),
+    # depthwise
+    dict(x=(17, 5, 9, 7), out=5, kernel=(3, 3), padding=(1, 1), groups=5),
+    dict(x=(16, 5, 9, 14), out=5, kernel=(3, 3), stride=(2, 2), padding=(1, 1), groups=5),
+    dict(x=(19, 3, 8, 11), out=3, kernel=(5, 4), stride=(1, 2), padding=(2, 3), groups=3),
+    dict(x=(16, 3, 9, 12), out=3, kernel=(3, 3), stride=(2, 2), dilation=(1, 2), padding=(1, 2), groups=3),
+    dict(x=(16, 2, 3, 1), out=2, kernel=(3, 3), stride=(2, 2), padding=(1, 4), groups=2),  # hardly a pixel in a row
 ]
 
 
@@ -279,6 +288,17 @@ def test_lenet_takes_lanes_along_images():
     assert module._forward_plan(x, weight, y, *options).body is conv2d_images._convolve
     assert module._grad_input_plan(y, weight, x, *options).body is conv2d_images._convolve
     assert module._grad_weight_plan(y, x, weight, *options).body is conv2d_images._weigh
+
+
+def test_weight_gradients_of_1x1_kernels_read_in_place():
+    """Two of the cases above do; 7 x 7 pixels are no whole number of vectors."""
+    odd = dict(x=(3, 20, 7, 7), out=24, kernel=(1, 1))
+    for arguments, in_place in [(LARGE[-2], 1), (LARGE[-1], 1), (odd, 0)]:
+        case = Case(dtype=np.float32, **arguments)
+        plan = conv2d_pixels.grad_weight_plan(
+            case.dy.shape, case.x.shape, case.weight.shape, case.options[:6], case.options[6], 4
+        )
+        assert plan.fields[conv2d_pixels._IN_PLACE] == in_place
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")

@@ -462,6 +462,14 @@ POSITIVE = f(2, 3, low=0.5, high=2.0)
 UNIT = f(2, 3, low=0.1, high=0.9)
 WIDE = f(2, 3, low=-4.0, high=4.0)
 IMAGE = f(2, 4, 6, 6)
+
+
+def _norm_add_relu(*args: Any, add: Any) -> Any:
+    """``batch_norm_relu`` of PyTorch's operators."""
+    functions = importlib.import_module("torch").nn.functional
+    return functions.relu(functions.batch_norm(*args) + add)
+
+
 LINE = f(2, 4, 7)
 
 
@@ -606,6 +614,9 @@ FUNCTIONS: dict[str, Example] = {
     "cdist": call(f(3, 4), f(2, 4)),
     # normalization
     "batch_norm": call(IMAGE, f(4, grad=False), f(4, low=0.5, high=2.0, grad=False), f(4), f(4), True),
+    "batch_norm_relu": call(
+        IMAGE, f(4, grad=False), f(4, low=0.5, high=2.0, grad=False), f(4), f(4), True, add=IMAGE, theirs=_norm_add_relu
+    ),
     "instance_norm": call(IMAGE, None, None, f(4), f(4)),
     "layer_norm": call(f(2, 3, 4), (3, 4), f(3, 4), f(3, 4)),
     "rms_norm": call(f(2, 3, 4), (4,), f(4)),

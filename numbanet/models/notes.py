@@ -22,6 +22,7 @@ from numbanet import nn
 from numbanet.functional import cat
 from numbanet.models.registry import NOTES, register
 from numbanet.nn import functional as F
+from numbanet.nn.fused import norm_relu
 
 __all__ = [
     "DenseBlock",
@@ -351,12 +352,8 @@ class Residual(nn.Module):
         self.bn2 = nn.BatchNorm2d(num_channels)
 
     def forward(self, X: Any) -> Any:
-        Y = F.relu(self.bn1(self.conv1(X)))
-        Y = self.bn2(self.conv2(Y))
-        if self.conv3:
-            X = self.conv3(X)
-        Y += X
-        return F.relu(Y)
+        Y = norm_relu(self.bn1, None, self.conv1(X))
+        return norm_relu(self.bn2, None, self.conv2(Y), lambda: self.conv3(X) if self.conv3 else X)
 
 
 def resnet_block(

@@ -210,7 +210,7 @@ class BatchNormTrainFunction(Function):
             devices.contiguous(x._array).reshape(strip),
             _array(weight, x),
             _array(bias, x),
-            _array(add, x),
+            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array),
             y.reshape(strip),
             mean,
             inv_std,
@@ -311,14 +311,15 @@ class BatchNormEvalFunction(Function):
         rectify: bool,
     ) -> Tensor:
         ctx.strip, ctx.eps = strip, eps
-        y = devices.empty(x._array.shape, x.dtype, x.device)
+        device = x.device
+        y = devices.empty(x._array.shape, x.dtype, device)
         kernels.batch_norm_eval_forward(
             devices.contiguous(x._array).reshape(strip),
             _array(weight, x),
             _array(bias, x),
             devices.contiguous(running_mean._array),
             devices.contiguous(running_var._array),
-            _array(add, x),
+            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array),
             y.reshape(strip),
             eps,
             rectify,

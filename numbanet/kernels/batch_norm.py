@@ -57,6 +57,7 @@ _ABREAST = 4  # vectors of a sum kept apart, or each addition would wait for the
 _WEIGHT, _BIAS, _MEAN, _INV_STD, _VAR, _EPS, _ROWS = 0, 1, 2, 3, 4, 5, 6
 _DWEIGHT, _DBIAS = 4, 5  # in the backward pass
 _TRAIN, _EVAL = 1, 0
+_VECTOR = lanes(np.dtype(np.int8))  # bytes of a vector
 _RELU, _ADD = 1, 2  # what follows the normalisation, as bits
 
 
@@ -419,15 +420,20 @@ def _forward_task(stage, task, thread, x, y, add, _, table, plan):  # type: igno
         if train == _TRAIN and piece == 0:
             table[_MEAN * channels + c], table[_VAR * channels + c] = center, var
             table[_INV_STD * channels + c] = 1.0 / math.sqrt(var + np.float64(table[_EPS * channels]))
-    least = x.dtype.type(0.0 if after & _RELU else -np.inf)
+    if after:
+        least = x.dtype.type(0.0 if after & _RELU else -np.inf)
+        for i in range(min(n, piece * each), min(n, last * each)):
+            for c in range(c0, c1):
+                at, k = (i * channels + c) * s, c - c0
+                _finish_run(
+                    x, at, y, at, add, at, s,
+                    coefficients[k, 0], coefficients[k, 1], coefficients[k, 2], after & _ADD, least,
+                )  # fmt: skip
+        return
     for i in range(min(n, piece * each), min(n, last * each)):
         for c in range(c0, c1):
             at, k = (i * channels + c) * s, c - c0
-            center, scale, shift = coefficients[k, 0], coefficients[k, 1], coefficients[k, 2]
-            if after:
-                _finish_run(x, at, y, at, add, at, s, center, scale, shift, after & _ADD, least)
-            else:
-                _scale_run(x, at, y, at, s, center, scale, shift)
+            _scale_run(x, at, y, at, s, coefficients[k, 0], coefficients[k, 1], coefficients[k, 2])
 
 
 @jit
@@ -488,14 +494,14 @@ def _batch_norm_train_forward_cpu(
         for statistic in (mean, inv_std, var):
             statistic.fill(np.nan)
         return
-    plan, tasks, rows = _plan(n, c, s, _TRAIN, _after(add, relu), numba.get_num_threads(), lanes(x.dtype))
+    plan, tasks, rows = _plan(n, c, s, _TRAIN, _after(add, relu), numba.get_num_threads(), _VECTOR // x.itemsize)
     table = empty((rows, c), x.dtype)
     table[_WEIGHT] = weight if weight.size else 1
     table[_BIAS] = bias if bias.size else 0
     table[_EPS] = eps
     flat, out = x.reshape(-1), y.reshape(-1)
     body = _forward_columns_task if s == 1 else _forward_task
-    run_stages(body, tasks, flat, out, add.reshape(-1), out, table.reshape(-1), plan)
+    run_stages(body, tasks, flat, out, add.reshape(-1) if add.size else out, out, table.reshape(-1), plan)
     mean[:], inv_std[:], var[:] = table[_MEAN], table[_INV_STD], table[_VAR]
 
 
@@ -596,14 +602,14 @@ def _batch_norm_eval_forward_cpu(
     n, c, s = x.shape
     if x.size == 0:
         return
-    plan, tasks, _ = _plan(n, c, s, _EVAL, _after(add, relu), numba.get_num_threads(), lanes(x.dtype))
+    plan, tasks, _ = _plan(n, c, s, _EVAL, _after(add, relu), numba.get_num_threads(), _VECTOR // x.itemsize)
     table = empty((_ROWS, c), x.dtype)
     table[_WEIGHT] = weight if weight.size else 1
     table[_BIAS] = bias if bias.size else 0
     table[_MEAN], table[_VAR], table[_EPS] = running_mean, running_var, eps
     flat, out = x.reshape(-1), y.reshape(-1)
     body = _forward_columns_task if s == 1 else _forward_task
-    run_stages(body, tasks, flat, out, add.reshape(-1), out, table.reshape(-1), plan)
+    run_stages(body, tasks, flat, out, add.reshape(-1) if add.size else out, out, table.reshape(-1), plan)
 
 
 @cuda.jit
@@ -679,14 +685,16 @@ def _gradient_sums_cpu(dy, x, kept, c0, c1, piece, table, plan):  # type: ignore
     block = max(1, _RUN // s)
     for i0 in range(first, last, block):
         for j in range(0, s, _RUN):
-            for i in range(i0, min(last, i0 + block)):
-                for c in range(c0, c1):
-                    at, mean = (i * channels + c) * s + j, table[_MEAN * channels + c]
-                    k, count = (c - c0) * 2 * length, min(_RUN, s - j)
-                    if after:
-                        _add_rectified(dy, at, x, at, sums, k, kept, at, count, mean, y)
-                    else:
-                        _add_products(dy, at, x, at, sums, k, count, mean)
+            if after:
+                for i in range(i0, min(last, i0 + block)):
+                    for c in range(c0, c1):
+                        at, mean, k = (i * channels + c) * s + j, table[_MEAN * channels + c], (c - c0) * 2 * length
+                        _add_rectified(dy, at, x, at, sums, k, kept, at, min(_RUN, s - j), mean, y)
+            else:
+                for i in range(i0, min(last, i0 + block)):
+                    for c in range(c0, c1):
+                        at, mean = (i * channels + c) * s + j, table[_MEAN * channels + c]
+                        _add_products(dy, at, x, at, sums, (c - c0) * 2 * length, min(_RUN, s - j), mean)
             _flush_cpu(sums, totals, length)
     for c in range(c0, c1):
         _split(table, _ROWS + 4 * piece, c, channels, totals[2 * (c - c0)])
@@ -780,7 +788,7 @@ def _backward_cpu(
         dweight.fill(0)
         dbias.fill(0)
         return
-    plan, tasks, _ = _plan(n, c, s, train, _RELU if y.size else 0, numba.get_num_threads(), lanes(x.dtype))
+    plan, tasks, _ = _plan(n, c, s, train, _RELU if y.size else 0, numba.get_num_threads(), _VECTOR // x.itemsize)
     table = empty((_ROWS + 4 * int(plan[4]), c), x.dtype)
     table[_WEIGHT] = weight if weight.size else 1
     table[_MEAN], table[_INV_STD] = mean, inv_std

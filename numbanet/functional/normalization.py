@@ -8,8 +8,7 @@ from typing import Any
 from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
-from numbanet.functional.activation import relu
-from numbanet.functional.arithmetic import where
+from numbanet.functional.activation import before_relu, relu
 from numbanet.functional.linear import no_bias
 from numbanet.functional.shape import cat
 from numbanet.kernels import batch_norm as kernels
@@ -229,7 +228,7 @@ class BatchNormTrainFunction(Function):
         x, weight, mean, inv_std, y = ctx.saved_tensors
         others = (None,) * 6
         if is_grad_enabled():
-            dy = _rectified(dy, y)
+            dy = dy if y is None else before_relu(dy, y)
             return *_train_grad(dy, x, weight, ctx.eps), dy, *others
         (dx, dweight, dbias), dadd = _grads(ctx, x), _grad_add(ctx, x)
         kernels.batch_norm_train_backward(
@@ -245,11 +244,6 @@ class BatchNormTrainFunction(Function):
             dadd,
         )
         return *_wanted(ctx, dx, dweight, dbias, dadd), *others
-
-
-def _rectified(dy: Tensor, y: Tensor | None) -> Tensor:
-    """The gradient before a ReLU that gave y, by differentiable functions; dy where there was none."""
-    return dy if y is None else where(y <= 0, zeros((), dtype=dy.dtype, device=dy.device), dy)
 
 
 def _grads(ctx: Any, x: Tensor) -> tuple[Array, Array, Array]:
@@ -333,7 +327,7 @@ class BatchNormEvalFunction(Function):
         x, weight, running_mean, running_var, y = ctx.saved_tensors
         others = (None,) * 5
         if is_grad_enabled():
-            dy = _rectified(dy, y)
+            dy = dy if y is None else before_relu(dy, y)
             dims, ndim = _other_dims(x.ndim), x.ndim
             inv_std = (_per_channel(running_var, ndim) + ctx.eps) ** -0.5
             normal = (x - _per_channel(running_mean, ndim)) * inv_std

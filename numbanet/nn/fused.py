@@ -2,7 +2,7 @@
 
 Batch normalization, an addition and a ReLU one after another move the same numbers through memory three times each way.
 ``Sequential`` and the networks' blocks call the pair through ``norm_relu``, which runs ``functional.batch_norm_relu`` where both
-are plain layers that nobody watches. A layer with a hook, of a class derived from these, or with a ``forward`` of its own is
+are plain layers that nobody watches; a convolution or linear layer before a ReLU likewise, through ``then_relu``. A layer with a hook, of a class derived from these, or with a ``forward`` of its own is
 called as ever, in the order in which the network has them: hooks, summaries and feature maps see what they always saw.
 Parameters, statistics and names stay with the layers.
 """
@@ -13,14 +13,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from numbanet.functional import batch_norm_relu, relu
+from numbanet.functional import batch_norm_relu, conv2d_relu, linear_relu, relu
 from numbanet.nn.activation import ReLU
 from numbanet.nn.batch_norm import BatchNorm1d, BatchNorm2d
+from numbanet.nn.conv import Conv2d
+from numbanet.nn.linear import Linear
 from numbanet.nn.module import Module
 from numbanet.tensor import Tensor
 
 NORMS = frozenset({BatchNorm1d, BatchNorm2d})
 RELUS = frozenset({ReLU})
+PRODUCTS = frozenset({Conv2d, Linear})
+BEFORE_RELU = NORMS | PRODUCTS
 
 
 class _Mode(threading.local):
@@ -47,6 +51,15 @@ def _plain(module: Any, kinds: frozenset[type]) -> bool:
         return False
     hooks = module._hooks
     return hooks is None or not (hooks.before or hooks.after or hooks.backward)
+
+
+def then_relu(layer: Any, activation: Module, x: Any) -> Any:
+    """``activation(layer(x))``, as one operator where ``layer`` is a plain Conv2d, Linear or batch norm, and ``activation`` a plain ReLU."""
+    if _mode.enabled and _plain(layer, PRODUCTS) and _plain(activation, RELUS):
+        if type(layer) is Linear:
+            return layer._multiply(linear_relu, x)
+        return layer._convolve(conv2d_relu, x)
+    return norm_relu(layer, activation, x)
 
 
 def norm_relu(norm: Any, activation: Module | None, x: Any, add: Callable[[], Tensor] | None = None) -> Any:

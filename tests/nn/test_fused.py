@@ -61,6 +61,10 @@ def stirred(net: nn.Module) -> nn.Module:
 
 NETWORKS = {
     "Sequential": lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6), nn.ReLU(inplace=True)),
+    "products": lambda: nn.Sequential(
+        nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Conv2d(6, 2, 3, bias=False), nn.ReLU(inplace=True),
+        nn.Flatten(), nn.Linear(70, 5), nn.ReLU(), nn.Linear(5, 2),
+    ),
     "Conv2dNormActivation": lambda: nn.Conv2dNormActivation(4, 6),
     "BasicBlock": lambda: BasicBlock(4, 4),
     "BasicBlock, halving": lambda: BasicBlock(4, 6, 2, nn.Sequential(conv1x1(4, 6, 2), nn.BatchNorm2d(6))),
@@ -109,6 +113,20 @@ def test_a_plain_pair_is_fused_and_keeps_its_tree():
     assert net[0].num_batches_tracked.item() == 1
     rows = nn.Sequential(nn.BatchNorm1d(3), nn.ReLU())
     assert is_fused(rows, draw(4, 3)) and is_fused(rows, draw(4, 3, 5))
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.Conv2d(3, 4, 3), lambda: nn.Linear(4, 5)])
+def test_a_product_and_a_relu_are_one_operator_unless_watched(layer):
+    net = nn.Sequential(layer(), nn.ReLU(), nn.ReLU())
+    x = draw(2, 3, 4, 4)
+    assert operations(net(x)).count("ReluBackward") == 1
+    handle = net[0].register_forward_hook(lambda *args: None)
+    assert operations(net(x)).count("ReluBackward") == 2
+    handle.remove()
+    nn.utils.weight_norm(net[0])
+    assert operations(net(x)).count("ReluBackward") == 2
+    nn.utils.remove_weight_norm(net[0])
+    assert operations(net(x)).count("ReluBackward") == 1
 
 
 def hooks(module: nn.Module) -> list[Any]:

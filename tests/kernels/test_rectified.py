@@ -86,7 +86,7 @@ def test_nan_passes(device: str) -> None:
 def test_the_switch_leads_to_the_epilogue(on: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Any] = []
     for name in ("matmul_tensor_core", "conv2d_forward_tensor_core"):
-        monkeypatch.setattr(module, name, lambda *arguments, name=name: taken.append((name, *arguments[-2:])))
+        monkeypatch.setattr(module, name, lambda *arguments, name=name, **options: taken.append((name, options)))
     for place, name in ((module.matmul, "matmul"), (module.conv2d, "conv2d_forward")):
         monkeypatch.setattr(place, name, lambda *arguments, name=name: taken.append(name))
     rectify = lambda x, y: taken.append("relu" if x is y else "relu of a copy")  # noqa: E731
@@ -103,7 +103,7 @@ def test_the_switch_leads_to_the_epilogue(on: bool, dtype: Any, monkeypatch: pyt
     inputs, outputs, numbers = product(dtype, True, False, True, 32, 32, 32)
     answers += [(module._matmul_relu_half if half else module._matmul_relu_cuda)(*inputs, *outputs, *numbers)]
     if on:
-        assert taken == [("conv2d_forward_tensor_core", None, True), ("matmul_tensor_core", None, True)]
+        assert taken == [("conv2d_forward_tensor_core", {"relu": True}), ("matmul_tensor_core", {"relu": True})]
     else:
         assert taken == ([] if half else ["conv2d_forward", "relu", "matmul", "relu"])
     assert answers == ([on, on] if half else [None, None])

@@ -90,12 +90,12 @@ def _conv2d_relu_cuda(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups):
         _conv2d_relu_cpu(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups)
 
 
-def _conv2d_relu_half(x, weight, bias, y, *geometry) -> bool:
+def _conv2d_relu_half(x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups) -> bool:
     """On tensor cores; False where they do not take it, and it is computed in float32."""
     same = x.dtype == weight.dtype == y.dtype and (bias.dtype == y.dtype or not bias.size)
-    kind = conv2d._tensor_core_kind(x, weight, y, geometry[-1]) if same else None
+    kind = conv2d._tensor_core_kind(x, weight, y, groups) if same else None
     if kind:
-        conv2d_forward_tensor_core(kind, x, weight, bias, y, *geometry, relu=True)
+        conv2d_forward_tensor_core(kind, x, weight, bias, y, sh, sw, pt, pl, dh, dw, groups, relu=True)
     return kind is not None
 
 

@@ -209,7 +209,7 @@ class BatchNormTrainFunction(Function):
             devices.contiguous(x._array).reshape(strip),
             _array(weight, x),
             _array(bias, x),
-            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array),
+            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array).reshape(strip),
             y.reshape(strip),
             mean,
             inv_std,
@@ -237,11 +237,11 @@ class BatchNormTrainFunction(Function):
             _array(weight, x),
             mean._array,
             inv_std._array,
-            _array(y, x),
+            no_bias(x.dtype, x.device) if y is None else y._array.reshape(ctx.strip),
             dx.reshape(ctx.strip),
             dweight,
             dbias,
-            dadd,
+            dadd.reshape(ctx.strip) if dadd.size else dadd,
         )
         return *_wanted(ctx, dx, dweight, dbias, dadd), *others
 
@@ -313,7 +313,7 @@ class BatchNormEvalFunction(Function):
             _array(bias, x),
             devices.contiguous(running_mean._array),
             devices.contiguous(running_var._array),
-            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array),
+            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array).reshape(strip),
             y.reshape(strip),
             eps,
             rectify,
@@ -340,11 +340,11 @@ class BatchNormEvalFunction(Function):
             _array(weight, x),
             devices.contiguous(running_mean._array),
             devices.contiguous(running_var._array),
-            _array(y, x),
+            no_bias(x.dtype, x.device) if y is None else y._array.reshape(ctx.strip),
             dx.reshape(ctx.strip),
             dweight,
             dbias,
-            dadd,
+            dadd.reshape(ctx.strip) if dadd.size else dadd,
             ctx.eps,
         )
         return *_wanted(ctx, dx, dweight, dbias, dadd), *others

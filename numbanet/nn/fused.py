@@ -53,9 +53,12 @@ def _plain(module: Any, kinds: frozenset[type]) -> bool:
     return hooks is None or not (hooks.before or hooks.after or hooks.backward)
 
 
-def then_relu(layer: Any, activation: Module, x: Any) -> Any:
-    """``activation(layer(x))``, as one operator where ``layer`` is a plain Conv2d, Linear or batch norm, and ``activation`` a plain ReLU."""
-    if _mode.enabled and _plain(layer, PRODUCTS) and _plain(activation, RELUS):
+def then_relu(layer: Any, activation: Module | None, x: Any) -> Any:
+    """``activation(layer(x))``, as one operator where ``layer`` is a plain Conv2d, Linear or batch norm, and ``activation`` a plain ReLU.
+
+    None for ``functional.relu``.
+    """
+    if _mode.enabled and _plain(layer, PRODUCTS) and (activation is None or _plain(activation, RELUS)):
         if type(layer) is Linear:
             return layer._multiply(linear_relu, x)
         return layer._convolve(conv2d_relu, x)

@@ -11,9 +11,10 @@ import numbanet
 from numbanet import autograd, inspect, nn
 from numbanet.models.densenet import DenseNet
 from numbanet.models.inception import BasicConv2d
-from numbanet.models.notes import Residual
+from numbanet.models.notes import Inception, Residual
 from numbanet.models.preact_resnet import PreActBlock, PreActBottleneck
 from numbanet.models.resnet import BasicBlock, Bottleneck, conv1x1
+from numbanet.models.squeezenet import Fire
 from numbanet.nn.fused import norm_relu, separately
 from numbanet.utils.checkpoint import checkpoint
 
@@ -74,6 +75,8 @@ NETWORKS = {
     "PreActBlock, activated": lambda: PreActBlock(4, 6, activated=True),
     "PreActBottleneck": lambda: PreActBottleneck(4, 2),
     "Residual": lambda: Residual(4, 6, True, 2),
+    "Inception": lambda: Inception(4, 2, (2, 3), (2, 3), 2),
+    "Fire": lambda: Fire(4, 2, 3, 3),
     "BasicConv2d": lambda: BasicConv2d(4, 6, kernel_size=3),
     "DenseNet": lambda: DenseNet(4, (2, 2), 8, in_channels=4, num_classes=3),
 }  # fmt: skip

@@ -136,12 +136,19 @@ def _batch_norm(*shape: int) -> list[Case]:
         mean, var = library.zeros(channels), library.ones(channels)
         return library.nn.functional.batch_norm(x, mean, var, weight, bias, False)
 
+    def followed(library: Any, x: Any, weight: Any, bias: Any, add: Any) -> Any:
+        functions = library.nn.functional
+        if hasattr(functions, "batch_norm_relu"):
+            return functions.batch_norm_relu(x, None, None, weight, bias, True, add=add)
+        return functions.relu(functions.batch_norm(x, None, None, weight, bias, True) + add)
+
     def arrays() -> Sequence[np.ndarray]:
         return random("x", *shape), random("weight", channels), random("bias", channels)
 
     text = "x".join(str(s) for s in shape)
     return [
         *passes("batch_norm", text, "layers", train, arrays),
+        *passes("batch_norm_relu", text, "layers", followed, lambda: [*arrays(), random("add", *shape)]),
         Case(f"batch_norm/evaluation/{text}", "layers", lambda library: forward(evaluate, arrays(), library)),
     ]
 

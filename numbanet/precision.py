@@ -32,7 +32,11 @@ def _names(text: str) -> frozenset[str]:
 
 
 # Matrix products and convolutions: where the time goes, and where sums are kept in float32 anyway.
-_PRODUCTS = _names("addmm baddbmm bmm conv1d conv2d conv_transpose1d conv_transpose2d einsum linear matmul mm prelu")
+_PRODUCTS = _names(
+    """
+    addmm baddbmm bmm conv1d conv2d conv2d_relu conv_transpose1d conv_transpose2d einsum linear linear_relu matmul mm prelu
+    """
+)  # conv2d_relu and linear_relu are numbanet's own
 LOWER = {"cpu": _PRODUCTS | _names("affine_grid inner tensordot"), "cuda": _PRODUCTS | _names("addmv mv")}
 _LOSSES = _names(
     """

@@ -431,11 +431,12 @@ def linear_geometry(
 
 @lru_cache(maxsize=4096, typed=True)
 def batch_norm_geometry(
-    x: tuple[int, ...], training: bool, *parameters: tuple[int, ...] | None
+    caller: str, x: tuple[int, ...], training: bool, *parameters: tuple[int, ...] | None
 ) -> tuple[int, int, int]:
     """Check batch_norm's arguments; returns input's shape as (N, C, S), S the number of positions.
 
     Args:
+        caller: the function that errors name.
         x: shape (N, C, ...).
         training: whether batch statistics are used, which need more than one value per channel.
         parameters: shapes of running_mean, running_var, weight and bias, each (C,) or None.
@@ -445,13 +446,13 @@ def batch_norm_geometry(
         ValueError: for a single value per channel in training.
     """
     if len(x) < 2:
-        raise RuntimeError(f"batch_norm: expected input of shape (N, C, ...), got {x}")
+        raise RuntimeError(f"{caller}: expected input of shape (N, C, ...), got {x}")
     n, c, s = x[0], x[1], prod(x[2:])
     for name, shape in zip(("running_mean", "running_var", "weight", "bias"), parameters, strict=True):
         if shape is not None and shape != (c,):
             raise RuntimeError(
-                f"batch_norm: expected {name} of shape ({c},) for input {x} with C={c} channels, got {shape}"
+                f"{caller}: expected {name} of shape ({c},) for input {x} with C={c} channels, got {shape}"
             )
     if training and n * s == 1:
-        raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got input {x}")
+        raise ValueError(f"{caller}: expected more than 1 value per channel when training, got input {x}")
     return n, c, s

@@ -58,6 +58,8 @@ OURS_ALONE = {
     "LayerNorm2d",
     "Permute",
     "QuadrupletLoss",
+    "conv2d_relu",
+    "linear_relu",
     "StochasticDepth",
     "calculate_fan_in_and_fan_out",
 }

@@ -462,6 +462,24 @@ POSITIVE = f(2, 3, low=0.5, high=2.0)
 UNIT = f(2, 3, low=0.1, high=0.9)
 WIDE = f(2, 3, low=-4.0, high=4.0)
 IMAGE = f(2, 4, 6, 6)
+
+
+def _then_relu(name: str) -> Any:
+    """PyTorch's function of that name, and relu."""
+
+    def function(*args: Any) -> Any:
+        functions = importlib.import_module("torch").nn.functional
+        return functions.relu(getattr(functions, name)(*args))
+
+    return function
+
+
+def _norm_add_relu(*args: Any, add: Any) -> Any:
+    """``batch_norm_relu`` of PyTorch's operators."""
+    functions = importlib.import_module("torch").nn.functional
+    return functions.relu(functions.batch_norm(*args) + add)
+
+
 LINE = f(2, 4, 7)
 
 
@@ -521,6 +539,7 @@ FUNCTIONS: dict[str, Example] = {
     # conv
     "conv1d": call(LINE, f(6, 2, 3), f(6), 2, 1, 1, 2),
     "conv2d": call(IMAGE, f(6, 2, 3, 3), f(6), 2, 1, 1, 2),
+    "conv2d_relu": call(IMAGE, f(6, 2, 3, 3), f(6), 2, 1, 1, 2, theirs=_then_relu("conv2d")),
     "conv_transpose1d": call(LINE, f(4, 3, 3), f(6), 2, 1, 1, 2),
     "conv_transpose2d": call(IMAGE, f(4, 3, 3, 3), f(6), 2, 1, 1, 2),
     "deform_conv2d": call(f(2, 2, 5, 5), f(2, 18, 5, 5), f(3, 2, 3, 3), f(3), padding=1),
@@ -563,6 +582,7 @@ FUNCTIONS: dict[str, Example] = {
     "searchsorted": call(i(3, values="even"), i(4, high=6)),
     # linear
     "linear": call(f(2, 5), f(3, 5), f(3)),
+    "linear_relu": call(f(2, 5), f(3, 5), f(3), theirs=_then_relu("linear")),
     "matmul": call(f(2, 3, 4), f(4, 5)),
     "mm": call(f(3, 4), f(4, 2)),
     "bmm": call(f(2, 3, 4), f(2, 4, 2)),
@@ -606,6 +626,9 @@ FUNCTIONS: dict[str, Example] = {
     "cdist": call(f(3, 4), f(2, 4)),
     # normalization
     "batch_norm": call(IMAGE, f(4, grad=False), f(4, low=0.5, high=2.0, grad=False), f(4), f(4), True),
+    "batch_norm_relu": call(
+        IMAGE, f(4, grad=False), f(4, low=0.5, high=2.0, grad=False), f(4), f(4), True, add=IMAGE, theirs=_norm_add_relu
+    ),
     "instance_norm": call(IMAGE, None, None, f(4), f(4)),
     "layer_norm": call(f(2, 3, 4), (3, 4), f(3, 4), f(3, 4)),
     "rms_norm": call(f(2, 3, 4), (4,), f(4)),

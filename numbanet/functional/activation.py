@@ -25,7 +25,7 @@ from numbanet.kernels import activation as kernels
 from numbanet.kernels import dropout as random_kernels
 from numbanet.kernels import softmax as softmax_kernels
 from numbanet.random import default_generator
-from numbanet.tensor import Tensor, from_numpy, wrap
+from numbanet.tensor import Tensor, from_numpy, wrap, zeros
 
 __all__ = [
     "celu",
@@ -190,6 +190,16 @@ class ReluFunction(_Pointwise):
     @staticmethod
     def derivative(y: Tensor, *numbers: float) -> Any:
         return y > 0
+
+
+def before_relu(dy: Tensor, y: Tensor) -> Tensor:
+    """The gradient before a ReLU that gave y, for operators with a ReLU at their end; differentiable where that is recorded."""
+    if is_grad_enabled():
+        return where(y <= 0, zeros((), dtype=dy.dtype, device=dy.device), dy)
+    dx = devices.empty(dy._array.shape, dy.dtype, dy.device)
+    if dx.size:
+        kernels.relu.backward(devices.contiguous(dy._array), devices.contiguous(y._array), dx)
+    return wrap(dx)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:

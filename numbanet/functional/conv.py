@@ -14,12 +14,14 @@ from typing import Any
 from numbanet import devices, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
+from numbanet.functional.activation import before_relu
 from numbanet.functional.linear import no_bias
 from numbanet.kernels import conv2d as kernels
 from numbanet.kernels.conv_transpose2d import conv_transpose2d_forward
+from numbanet.kernels.rectified import conv2d_relu as conv2d_relu_forward
 from numbanet.tensor import Tensor, wrap
 
-__all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]
+__all__ = ["conv1d", "conv2d", "conv2d_relu", "conv_transpose1d", "conv_transpose2d"]
 
 
 def conv1d(
@@ -108,9 +110,42 @@ def conv2d(
     Reference: Y. LeCun et al., "Gradient-based learning applied to document recognition" (1998), section II.A;
     V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning" (2016), sections 2 and 4.
     """
-    _check_tensors("conv2d", input, weight, bias)
+    return _convolved("conv2d", input, weight, bias, stride, padding, dilation, groups, False)
+
+
+def conv2d_relu(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """``relu(conv2d(...))`` without a tensor in between; numbanet's own.
+
+        y[n, o, i, j] = max(0, bias[o] + the sum of conv2d)
+
+    Tensor cores rectify what they have in registers, other kernels in place. Values, gradients and NaN are those of the two
+    operators one after the other; float16 and bfloat16 are rounded once, at the end. Arguments, shapes and errors as ``conv2d``.
+    """
+    return _convolved("conv2d_relu", input, weight, bias, stride, padding, dilation, groups, True)
+
+
+def _convolved(
+    name: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    rectify: bool,
+) -> Tensor:
+    _check_tensors(name, input, weight, bias)
     if input.ndim == 3:
-        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+        return _convolved(name, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, rectify).squeeze(0)
     out_shape, geometry = shapes.conv2d_geometry(
         input._array.shape,
         weight._array.shape,
@@ -120,7 +155,7 @@ def conv2d(
         shapes.hashable(dilation),
         groups,
     )
-    return Conv2dFunction.apply(input, weight, bias, out_shape, geometry)
+    return Conv2dFunction.apply(input, weight, bias, out_shape, geometry, rectify)
 
 
 def _check_tensors(name: str, input: Any, weight: Any, bias: Any) -> None:
@@ -131,31 +166,44 @@ def _check_tensors(name: str, input: Any, weight: Any, bias: Any) -> None:
 
 
 class Conv2dFunction(Function):
-    """y = x * weight + bias, of images (N, C, H, W), or of sequences (N, C, L) as images of one row."""
+    """y = x * weight + bias, of images (N, C, H, W), or of sequences (N, C, L) as images of one row.
+
+    With a ReLU at its end if ``rectify``, which backward undoes first, from y.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, out_shape: tuple[int, ...], geometry: tuple[int, ...]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        out_shape: tuple[int, ...],
+        geometry: tuple[int, ...],
+        rectify: bool = False,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
         dtype, device = x.dtype, x.device
         b = no_bias(dtype, device) if bias is None else devices.contiguous(bias._array)
         y = devices.empty(out_shape, dtype, device)
         if y.size:
-            kernels.conv2d_forward(_images(x._array), _images(weight._array), b, _images(y), *geometry)
-        return wrap(y)
+            kernel = conv2d_relu_forward if rectify else kernels.conv2d_forward
+            kernel(_images(x._array), _images(weight._array), b, _images(y), *geometry)
+        result = wrap(y)
+        ctx.save_for_backward(x, weight, *((result,) if rectify else ()))
+        return result
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
+        x, weight, *rectified = ctx.saved_tensors
+        if rectified:
+            dy = before_relu(dy, rectified[0])
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         dx = Conv2dGradInputFunction.apply(dy, weight, x._array.shape, ctx.geometry) if needs_x else None
         if needs_weight and needs_bias and not is_grad_enabled():  # one pass over dy for both
-            return dx, *_grad_weight(dy, x, weight._array.shape, ctx.geometry, True), None, None
+            return dx, *_grad_weight(dy, x, weight._array.shape, ctx.geometry, True), None, None, None
         dweight = Conv2dGradWeightFunction.apply(dy, x, weight._array.shape, ctx.geometry) if needs_weight else None
         dbias = _grad_bias(dy) if needs_bias else None
-        return dx, dweight, dbias, None, None
+        return dx, dweight, dbias, None, None, None
 
 
 class Conv2dGradInputFunction(Function):

@@ -11,10 +11,27 @@ import numpy as np
 from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array, Device
+from numbanet.functional.activation import before_relu, relu
 from numbanet.kernels import matmul as kernels
+from numbanet.kernels.rectified import matmul_relu
 from numbanet.tensor import Tensor, wrap
 
-__all__ = ["addmm", "addmv", "baddbmm", "bmm", "dot", "ger", "inner", "linear", "matmul", "mm", "mv", "outer", "vdot"]
+__all__ = [
+    "addmm",
+    "addmv",
+    "baddbmm",
+    "bmm",
+    "dot",
+    "ger",
+    "inner",
+    "linear",
+    "linear_relu",
+    "matmul",
+    "mm",
+    "mv",
+    "outer",
+    "vdot",
+]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -41,6 +58,22 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return LinearFunction.apply(input, weight, bias, rows, out_shape)
 
 
+def linear_relu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``relu(linear(input, weight, bias))`` without a tensor in between; numbanet's own.
+
+        y = max(0, x weight^T + bias)
+
+    Tensor cores rectify what they have in registers, other kernels in place. Values, gradients and NaN are those of the two
+    operators one after the other; float16 and bfloat16 are rounded once, at the end. Arguments, shapes and errors as ``linear``.
+    """
+    shapes.check_floating("linear_relu", input=input, weight=weight, bias=bias)
+    w = weight._array.shape
+    rows, out_shape = shapes.linear_geometry(input._array.shape, w, None if bias is None else bias._array.shape)
+    if len(w) == 1 or (bias is not None and bias._array.shape != w[:1]):
+        return relu(linear(input, weight, bias))
+    return LinearFunction.apply(input, weight, bias, rows, out_shape, True)
+
+
 @cache
 def no_bias(dtype: np.dtype, device: Device) -> Array:
     """What kernels take for a bias (or another vector) that is not there: an array of shape (0,)."""
@@ -48,18 +81,26 @@ def no_bias(dtype: np.dtype, device: Device) -> Array:
 
 
 class LinearFunction(Function):
-    """y (R, O) = x (R, I) weight (O, I)^T + bias (O,), where R counts the rows of all leading dimensions together."""
+    """y (R, O) = x (R, I) weight (O, I)^T + bias (O,), where R counts the rows of all leading dimensions together.
+
+    With a ReLU at its end if ``rectify``, which backward undoes first, from y.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: int, out_shape: tuple[int, ...]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: int,
+        out_shape: tuple[int, ...],
+        rectify: bool = False,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight)
         dtype, device = x.dtype, x.device
         outputs, inputs = weight._array.shape
         b = no_bias(dtype, device) if bias is None else devices.contiguous(bias._array)
         y = devices.empty(out_shape, dtype, device)
-        kernels.matmul(
+        (matmul_relu if rectify else kernels.matmul)(
             devices.contiguous(x._array).reshape(1, rows, inputs),
             devices.contiguous(weight._array).reshape(1, outputs, inputs),
             b,
@@ -67,11 +108,15 @@ class LinearFunction(Function):
             False,
             True,
         )
-        return wrap(y)
+        result = wrap(y)
+        ctx.save_for_backward(x, weight, *((result,) if rectify else ()))
+        return result
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
+        x, weight, *rectified = ctx.saved_tensors
+        if rectified:
+            dy = before_relu(dy, rectified[0])
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         shape = x._array.shape
         outputs, inputs = weight._array.shape
@@ -87,7 +132,7 @@ class LinearFunction(Function):
             dweight = MatmulFunction.apply(dy, x, True, False)  # (R, O)^T (R, I)
         if needs_bias:
             dbias = _grad_bias(dy)
-        return dx, dweight, dbias, None, None
+        return dx, dweight, dbias, None, None, None
 
 
 def _grad_bias(dy: Tensor) -> Tensor:

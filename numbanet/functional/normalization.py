@@ -8,6 +8,7 @@ from typing import Any
 from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.devices import Array
+from numbanet.functional.activation import before_relu, relu
 from numbanet.functional.linear import no_bias
 from numbanet.functional.shape import cat
 from numbanet.kernels import batch_norm as kernels
@@ -15,7 +16,15 @@ from numbanet.kernels import group_norm as group_kernels
 from numbanet.kernels import local_response_norm as response_kernels
 from numbanet.tensor import Tensor, wrap, zeros
 
-__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]
+__all__ = [
+    "batch_norm",
+    "batch_norm_relu",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "local_response_norm",
+    "rms_norm",
+]
 
 
 # ---------------------------------------------------------------------------------------------------------- batch norm
@@ -60,10 +69,78 @@ def batch_norm(
     Reference: S. Ioffe and C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift" (2015), algorithms 1 and 2.
     """
+    return _normalized(
+        "batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, None, False
+    )
+
+
+def batch_norm_relu(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    add: Tensor | None = None,
+) -> Tensor:
+    """``relu(batch_norm(...) + add)`` in one pass over memory each way; numbanet's own, for residual networks.
+
+        y = max(0, (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c] + add)
+
+    What lies between is neither written nor kept: backward takes the ReLU's zeros from y, and the gradient of ``add`` comes
+    from the same kernel as that of ``input``. Values, gradients and NaN are those of the three operators one after another;
+    float16 and bfloat16 are rounded once, at the end.
+
+    Args:
+        input, running_mean, running_var, weight, bias, training, momentum, eps: as ``batch_norm`` takes them.
+        add: what is added before the ReLU, of input's shape (where its dtype is another, the operators run one by one, and
+            promote); None for nothing.
+
+    Returns:
+        Shape (N, C, ...).
+
+    Raises:
+        RuntimeError, ValueError: as ``batch_norm``; RuntimeError for an ``add`` of another shape.
+
+    Reference: K. He et al., "Deep residual learning for image recognition" (2015), figure 2.
+    """
+    if add is not None:
+        shapes.check_floating("batch_norm_relu", add=add)
+        if isinstance(input, Tensor) and add._array.shape != input._array.shape:
+            raise RuntimeError(
+                f"batch_norm_relu: expected add of input's shape {tuple(input.shape)}, got {tuple(add.shape)}"
+            )
+        if isinstance(input, Tensor) and add._array.dtype != input._array.dtype:
+            y = batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+            return relu(y + add)
+        shapes.check_one_device("batch_norm_relu", input, add)
+    return _normalized(
+        "batch_norm_relu", input, running_mean, running_var, weight, bias, training, momentum, eps, add, True
+    )
+
+
+def _normalized(
+    name: str,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    add: Tensor | None,
+    rectify: bool,
+) -> Tensor:
+    """Check the arguments and normalise; then add, if there is what to add, and rectify, if asked for."""
     shapes.check_floating_mixed(
-        "batch_norm", input=input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+        name, input=input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
     )
     strip = shapes.batch_norm_geometry(
+        name,
         input._array.shape,
         bool(training),
         None if running_mean is None else running_mean._array.shape,
@@ -72,20 +149,20 @@ def batch_norm(
         None if bias is None else bias._array.shape,
     )
     if momentum is None:
-        raise TypeError("batch_norm: momentum must be a float, got None; the layers know what to do without one")
+        raise TypeError(f"{name}: momentum must be a float, got None; the layers know what to do without one")
     if eps < 0 or (training and eps == 0):
         raise ValueError(
-            f"batch_norm: eps must {'be positive when training' if training else 'not be negative'}, got {eps}"
+            f"{name}: eps must {'be positive when training' if training else 'not be negative'}, got {eps}"
         )
     if training:
         if (running_mean is None) != (running_var is None):
-            raise ValueError("batch_norm: running_mean and running_var belong together; pass both or neither")
+            raise ValueError(f"{name}: running_mean and running_var belong together; pass both or neither")
         return BatchNormTrainFunction.apply(
-            input, weight, bias, running_mean, running_var, strip, float(momentum), float(eps)
+            input, weight, bias, add, running_mean, running_var, strip, float(momentum), float(eps), rectify
         )
     if running_mean is None or running_var is None:
-        raise RuntimeError("batch_norm: running_mean and running_var are needed unless training=True")
-    return BatchNormEvalFunction.apply(input, weight, bias, running_mean, running_var, strip, float(eps))
+        raise RuntimeError(f"{name}: running_mean and running_var are needed unless training=True")
+    return BatchNormEvalFunction.apply(input, weight, bias, add, running_mean, running_var, strip, float(eps), rectify)
 
 
 def _array(tensor: Tensor | None, like: Tensor) -> Array:
@@ -104,7 +181,10 @@ def _other_dims(ndim: int) -> tuple[int, ...]:
 
 
 class BatchNormTrainFunction(Function):
-    """With the batch's statistics, which depend on x: dx = weight / std (dy - mean(dy) - xhat mean(dy xhat))."""
+    """With the batch's statistics, which depend on x: dx = weight / std (g - mean(g) - xhat mean(g xhat)).
+
+    g is dy, or where a ReLU follows, dy where it let something through. It is the gradient of add, too.
+    """
 
     @staticmethod
     def forward(
@@ -112,11 +192,13 @@ class BatchNormTrainFunction(Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
+        add: Tensor | None,
         running_mean: Tensor | None,
         running_var: Tensor | None,
         strip: tuple[int, int, int],
         momentum: float,
         eps: float,
+        rectify: bool,
     ) -> Tensor:
         n, channels, positions = strip
         dtype, device = dtypes.widened(x.dtype), x.device
@@ -127,34 +209,41 @@ class BatchNormTrainFunction(Function):
             devices.contiguous(x._array).reshape(strip),
             _array(weight, x),
             _array(bias, x),
+            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array).reshape(strip),
             y.reshape(strip),
             mean,
             inv_std,
             var,
             eps,
+            rectify,
         )
         if running_mean is not None and running_var is not None and y.size:
             _update_running(running_mean, running_var, mean, var, momentum, n * positions)
-        ctx.save_for_backward(x, weight, wrap(mean), wrap(inv_std))
-        return wrap(y)
+        result = wrap(y)
+        ctx.save_for_backward(x, weight, wrap(mean), wrap(inv_std), result if rectify else None)
+        return result
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, weight, mean, inv_std = ctx.saved_tensors
+        x, weight, mean, inv_std, y = ctx.saved_tensors
+        others = (None,) * 6
         if is_grad_enabled():
-            return *_train_grad(dy, x, weight, ctx.eps), None, None, None, None, None
-        dx, dweight, dbias = _grads(ctx, x)
+            dy = dy if y is None else before_relu(dy, y)
+            return *_train_grad(dy, x, weight, ctx.eps), dy, *others
+        (dx, dweight, dbias), dadd = _grads(ctx, x), _grad_add(ctx, x)
         kernels.batch_norm_train_backward(
             devices.contiguous(dy._array).reshape(ctx.strip),
             devices.contiguous(x._array).reshape(ctx.strip),
             _array(weight, x),
             mean._array,
             inv_std._array,
+            no_bias(x.dtype, x.device) if y is None else y._array.reshape(ctx.strip),
             dx.reshape(ctx.strip),
             dweight,
             dbias,
+            dadd.reshape(ctx.strip) if dadd.size else dadd,
         )
-        return *_wanted(ctx, dx, dweight, dbias), None, None, None, None, None
+        return *_wanted(ctx, dx, dweight, dbias, dadd), *others
 
 
 def _grads(ctx: Any, x: Tensor) -> tuple[Array, Array, Array]:
@@ -165,6 +254,11 @@ def _grads(ctx: Any, x: Tensor) -> tuple[Array, Array, Array]:
         for need in ctx.needs_input_grad[1:3]
     ]
     return devices.empty(x._array.shape, x.dtype, device), dweight, dbias
+
+
+def _grad_add(ctx: Any, x: Tensor) -> Array:
+    """The array for dadd, of shape (0,) where that is not wanted."""
+    return devices.empty(x._array.shape, x.dtype, x.device) if ctx.needs_input_grad[3] else no_bias(x.dtype, x.device)
 
 
 def _wanted(ctx: Any, *arrays: Array) -> tuple[Tensor | None, ...]:
@@ -195,7 +289,7 @@ def _train_grad(dy: Tensor, x: Tensor, weight: Tensor | None, eps: float) -> tup
 
 
 class BatchNormEvalFunction(Function):
-    """With running statistics, which are constants: dx = weight / std dy."""
+    """With running statistics, which are constants: dx = weight / std g, with g as above."""
 
     @staticmethod
     def forward(
@@ -203,47 +297,57 @@ class BatchNormEvalFunction(Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
+        add: Tensor | None,
         running_mean: Tensor,
         running_var: Tensor,
         strip: tuple[int, int, int],
         eps: float,
+        rectify: bool,
     ) -> Tensor:
         ctx.strip, ctx.eps = strip, eps
-        ctx.save_for_backward(x, weight, running_mean, running_var)
-        y = devices.empty(x._array.shape, x.dtype, x.device)
+        device = x.device
+        y = devices.empty(x._array.shape, x.dtype, device)
         kernels.batch_norm_eval_forward(
             devices.contiguous(x._array).reshape(strip),
             _array(weight, x),
             _array(bias, x),
             devices.contiguous(running_mean._array),
             devices.contiguous(running_var._array),
+            no_bias(x.dtype, device) if add is None else devices.contiguous(add._array).reshape(strip),
             y.reshape(strip),
             eps,
+            rectify,
         )
-        return wrap(y)
+        result = wrap(y)
+        ctx.save_for_backward(x, weight, running_mean, running_var, result if rectify else None)
+        return result
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, weight, running_mean, running_var = ctx.saved_tensors
+        x, weight, running_mean, running_var, y = ctx.saved_tensors
+        others = (None,) * 5
         if is_grad_enabled():
+            dy = dy if y is None else before_relu(dy, y)
             dims, ndim = _other_dims(x.ndim), x.ndim
             inv_std = (_per_channel(running_var, ndim) + ctx.eps) ** -0.5
             normal = (x - _per_channel(running_mean, ndim)) * inv_std
             scale = inv_std if weight is None else inv_std * _per_channel(weight, ndim)
-            return dy * scale, (dy * normal).sum(dims), dy.sum(dims), None, None, None, None
-        dx, dweight, dbias = _grads(ctx, x)
+            return dy * scale, (dy * normal).sum(dims), dy.sum(dims), dy, *others
+        (dx, dweight, dbias), dadd = _grads(ctx, x), _grad_add(ctx, x)
         kernels.batch_norm_eval_backward(
             devices.contiguous(dy._array).reshape(ctx.strip),
             devices.contiguous(x._array).reshape(ctx.strip),
             _array(weight, x),
             devices.contiguous(running_mean._array),
             devices.contiguous(running_var._array),
+            no_bias(x.dtype, x.device) if y is None else y._array.reshape(ctx.strip),
             dx.reshape(ctx.strip),
             dweight,
             dbias,
+            dadd.reshape(ctx.strip) if dadd.size else dadd,
             ctx.eps,
         )
-        return *_wanted(ctx, dx, dweight, dbias), None, None, None, None
+        return *_wanted(ctx, dx, dweight, dbias, dadd), *others
 
 
 # ------------------------------------------------------------------------------------- groups, instances and rows
@@ -534,7 +638,9 @@ def instance_norm(
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise RuntimeError("instance_norm: running_mean and running_var are needed when use_input_stats=False")
-        return BatchNormEvalFunction.apply(input, weight, bias, running_mean, running_var, (n, c, s), float(eps))
+        return BatchNormEvalFunction.apply(
+            input, weight, bias, None, running_mean, running_var, (n, c, s), float(eps), False
+        )
 
     running = None if running_mean is None else (running_mean, running_var, float(momentum))
     return GroupNormFunction.apply(input, weight, bias, (n, c, s), c, float(eps), 1, running)

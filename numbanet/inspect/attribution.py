@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numbanet.autograd import no_grad
 from numbanet.functional.activation import ReluFunction
 from numbanet.inspect.trace import evaluating, layer_name, make_inputs, run_and_keep
 from numbanet.nn import Module
+from numbanet.nn.fused import separately
 from numbanet.tensor import Tensor, wrap
 
 
@@ -94,7 +96,8 @@ def saliency(net: Module, image: Tensor, target: int | None = None, guided: bool
     for simplicity" (2014), section 3.4, for the guided form.
     """
     x = one_image("saliency", image).detach().requires_grad_()
-    (scores,) = run_and_keep("saliency", net, x, [layer_name("saliency", net, None)])
+    with separately() if guided else nullcontext():  # rectified layers of their own
+        (scores,) = run_and_keep("saliency", net, x, [layer_name("saliency", net, None)])
     score = scores[0, _target("saliency", scores, target)]
     if guided:
         for node in _nodes(score):

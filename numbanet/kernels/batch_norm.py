@@ -2,22 +2,25 @@
 
 Per channel c, over the N * S elements of x[:, c, :]:
 
-``batch_norm_train_forward(x, weight, bias, y, mean, inv_std, var, eps)``
-    mean, var (biased) of the batch, inv_std = 1 / sqrt(var + eps), y = (x - mean) * inv_std * weight + bias.
-``batch_norm_eval_forward(x, weight, bias, running_mean, running_var, y, eps)``
-    y = (x - running_mean) / sqrt(running_var + eps) * weight + bias.
-``batch_norm_train_backward(dy, x, weight, mean, inv_std, dx, dweight, dbias)``
-    With h = (x - mean) * inv_std: dbias = sum dy, dweight = sum dy * h,
-    dx = weight * inv_std * (dy - dbias / (N S) - h * dweight / (N S)).
-``batch_norm_eval_backward(dy, x, weight, running_mean, running_var, dx, dweight, dbias, eps)``
-    The same sums with the running statistics; dx = weight * inv_std * dy.
+``batch_norm_train_forward(x, weight, bias, add, y, mean, inv_std, var, eps, relu)``
+    mean, var (biased) of the batch, inv_std = 1 / sqrt(var + eps), y = (x - mean) * inv_std * weight + bias + add, and
+    where ``relu`` (0 or 1): y = 0 where that is <= 0.
+``batch_norm_eval_forward(x, weight, bias, running_mean, running_var, add, y, eps, relu)``
+    y = (x - running_mean) / sqrt(running_var + eps) * weight + bias + add, and ReLU likewise.
+``batch_norm_train_backward(dy, x, weight, mean, inv_std, y, dx, dweight, dbias, dadd)``
+    With g = dy, but 0 where y <= 0, and h = (x - mean) * inv_std: dadd = g, dbias = sum g, dweight = sum g * h,
+    dx = weight * inv_std * (g - dbias / (N S) - h * dweight / (N S)).
+``batch_norm_eval_backward(dy, x, weight, running_mean, running_var, y, dx, dweight, dbias, dadd, eps)``
+    The same sums with the running statistics; dx = weight * inv_std * g.
 ``batch_norm_update_running(running_mean, running_var, mean, var, momentum, count)``
     In place: running = (1 - momentum) * running + momentum * batch, where the batch's variance is made unbiased by
     count / (count - 1), count = N * S.
 
-x, y, dx, dy (N, C, S); weight, bias (C,), or (0,) for none (1 and 0); the others (C,); dweight and dbias may be (0,): not
+x, y, dx, dy (N, C, S); weight, bias (C,), or (0,) for none (1 and 0); add (N, C, S), or (0,) for none; the backward passes' y
+(0,) where there was no ReLU (g is dy then, and no dadd is written); the others (C,); dweight, dbias and dadd may be (0,): not
 wanted. All C-contiguous, one dtype (float32 or float64). The caller allocates; outputs are overwritten. An empty channel
-(N S = 0) has mean NaN and var NaN, and sums 0. NaN and infinity anywhere in a channel make that channel NaN.
+(N S = 0) has mean NaN and var NaN, and sums 0. NaN and infinity anywhere in a channel of x make that channel NaN; NaN stays NaN
+under ReLU, and dy passes where y is NaN. y is rounded before add is added, as the sum of two arrays would have it.
 
 Statistics: the CPU takes two passes over pieces of a channel, the second about the mean that the first found, with sums
 of at most _RUN elements in vector lanes and float64 from there on, and merges the pieces in order (Chan et al.); y uses the mean to twice the precision it is saved in, so that data with a large offset keeps its digits. CUDA takes
@@ -38,6 +41,7 @@ from numba.extending import intrinsic
 
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
+from numbanet.kernels.index import address, read_at, select
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
 from numbanet.kernels.simd import Vectors, lanes
@@ -53,24 +57,28 @@ _ABREAST = 4  # vectors of a sum kept apart, or each addition would wait for the
 _WEIGHT, _BIAS, _MEAN, _INV_STD, _VAR, _EPS, _ROWS = 0, 1, 2, 3, 4, 5, 6
 _DWEIGHT, _DBIAS = 4, 5  # in the backward pass
 _TRAIN, _EVAL = 1, 0
+_VECTOR = lanes(np.dtype(np.int8))  # bytes of a vector
+_RELU, _ADD = 1, 2  # what follows the normalisation, as bits
 
 
 @lru_cache(maxsize=1024)
-def _plan(n: int, c: int, s: int, train: int, threads: int, lanes: int) -> tuple[np.ndarray, tuple[int, int], int]:
+def _plan(
+    n: int, c: int, s: int, train: int, after: int, threads: int, lanes: int
+) -> tuple[np.ndarray, tuple[int, int], int]:
     """(the plan that the tasks read, tasks of the two stages, rows of the table).
 
     A task is a group of whole channels, read from memory once, or, where the channels are too few for the threads, one
     piece of a channel; then the second stage begins when all sums are there. Neither choice touches the result. Groups
     hold up to 8 KiB of each sample, which streams where single small channels would jump from page to page: 1.5x on
-    (256, 16, 8, 8) and (32, 512, 7, 7).
+    (256, 16, 8, 8) and (32, 512, 7, 7). ``after``: _RELU and _ADD, for the tasks. The plan's last number is for an address.
     """
     each = max(1, -(-n // max(1, min(_MOST, n * s // _PIECE))))  # samples of a piece
     pieces = max(1, -(-n // each))
     if s == 1:
-        return np.array([n, c, s, n, 1, train, 0, 1, lanes], np.int64), (-(-c // _COLUMNS), 0), _ROWS
+        return np.array([n, c, s, n, 1, train, 0, 1, lanes, after, 0], np.int64), (-(-c // _COLUMNS), 0), _ROWS
     whole = pieces == 1 or -(-c // threads) * threads <= 1.5 * c
     group = max(1, min(2048 // s, c // threads)) if whole else 1
-    plan = np.array([n, c, s, each, pieces, train, int(not whole), group, lanes], np.int64)
+    plan = np.array([n, c, s, each, pieces, train, int(not whole), group, lanes, after, 0], np.int64)
     return plan, (-(-c // group), 0) if whole else (c * pieces, c * pieces), _ROWS + 4 * pieces
 
 
@@ -191,6 +199,28 @@ def _add_products(typingctx, dy, d0, x, at, sums, k, n, center):  # type: ignore
 
 
 @intrinsic
+def _add_rectified(typingctx, dy, d0, x, at, sums, k, kept, k0, n, center, y):  # type: ignore[no-untyped-def]
+    """As ``_add_products``, of g = dy, but 0 where y <= 0, with y's array at an address; g is written to kept[k0] too."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = Vectors(context, builder, signature, args, 0)
+        gradient, source, target, middle = v.pointer(0), v.pointer(2), v.pointer(6), v.splat(args[9], v.lanes)
+        level = builder.gep(builder.inttoptr(args[10], v.scalar.as_pointer()), [args[3]])
+
+        def step(i: Any, mask: Any) -> Any:
+            low = builder.fcmp_ordered("<=", v.load(level, i, v.lanes, mask), _zeros(v))  # NaN is not: it passes
+            g = builder.select(low, _zeros(v), v.load(gradient, i, v.lanes, mask))
+            v.store(g, target, i, v.lanes, mask)
+            return g, g, _deviation(v, source, i, mask, middle)
+
+        _add_sums(v, args[8], v.pointer(4), step)
+        return context.get_dummy_value()
+
+    p = types.intp
+    return types.void(dy, p, x, p, sums, p, kept, p, p, x.dtype, types.int64), codegen
+
+
+@intrinsic
 def _lane_sum(typingctx, sums, k):  # type: ignore[no-untyped-def]
     """The sum of the vector from sums[k]."""
 
@@ -223,6 +253,39 @@ def _scale_run(typingctx, x, at, y, y0, n, center, scale, shift):  # type: ignor
 
 
 @intrinsic
+def _finish_run(typingctx, x, at, y, y0, add, a0, n, center, scale, shift, adds, least):  # type: ignore[no-untyped-def]
+    """As ``_scale_run``, then y += add if ``adds``, then y = least where y <= least."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = Vectors(context, builder, signature, args, 0)
+        source, target, more = v.pointer(0), v.pointer(2), v.pointer(4)
+        middle, factor, rest = (v.splat(value, v.lanes) for value in args[7:10])
+        floor = v.splat(args[11], v.lanes)
+        fused = ("contract",)  # the product and one sum; their order stays, which fastmath would change
+
+        def run(adding: bool) -> None:
+            def step(i: Any, mask: Any, held: list[Any]) -> list[Any]:
+                value = builder.fmul(_deviation(v, source, i, mask, middle), factor, flags=fused)
+                value = builder.fadd(value, rest, flags=fused)
+                if adding:
+                    value = builder.fadd(value, v.load(more, i, v.lanes, mask), flags=fused)
+                value = builder.select(builder.fcmp_ordered("<=", value, floor), floor, value)
+                v.store(value, target, i, v.lanes, mask)
+                return held
+
+            _over_run(v, args[6], [], step)
+
+        with builder.if_else(builder.icmp_signed("!=", args[10], v.index(0))) as (then, otherwise):
+            for branch, adding in ((then, True), (otherwise, False)):
+                with branch:
+                    run(adding)
+        return context.get_dummy_value()
+
+    p, number = types.intp, x.dtype
+    return types.void(x, p, y, p, add, p, p, number, number, number, types.int64, number), codegen
+
+
+@intrinsic
 def _gradient_run(typingctx, dy, d0, x, at, dx, o0, n, center, scale, slope, shift):  # type: ignore[no-untyped-def]
     """dx = dy * scale - (x - center) * slope - shift over n elements."""
 
@@ -248,9 +311,16 @@ def _gradient_run(typingctx, dy, d0, x, at, dx, o0, n, center, scale, slope, shi
 # -------------------------------------------------------------------------------------------------------------- forward
 
 
+def _finish_reference(values: np.ndarray, add: np.ndarray, relu: int) -> np.ndarray:
+    """What follows the normalisation."""
+    if add.size:
+        values = values + add.astype(np.float64)
+    return np.maximum(values, 0) if relu else values
+
+
 def batch_norm_train_forward_reference(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-    y: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, var: np.ndarray, eps: float,
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, add: np.ndarray,
+    y: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, var: np.ndarray, eps: float, relu: int,
 ) -> None:  # fmt: skip
     for c in range(x.shape[1]):
         values = x[:, c, :].astype(np.float64)  # (N, S)
@@ -258,7 +328,8 @@ def batch_norm_train_forward_reference(
         spread = np.square(values - center).sum() / values.size if values.size else np.nan
         mean[c], var[c], inv_std[c] = center, spread, 1 / np.sqrt(spread + eps)
         scale = 1 / np.sqrt(spread + eps) * (float(weight[c]) if weight.size else 1.0)
-        y[:, c, :] = (values - center) * scale + (float(bias[c]) if bias.size else 0.0)
+        normal = (values - center) * scale + (float(bias[c]) if bias.size else 0.0)
+        y[:, c, :] = _finish_reference(normal, add[:, c, :] if add.size else add, relu)
 
 
 @jit
@@ -331,9 +402,9 @@ def _coefficients_cpu(x, c, table, plan):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _forward_task(stage, task, thread, x, y, _, __, table, plan):  # type: ignore[no-untyped-def]
-    n, channels, s, each, pieces, train, parted, group = (
-        plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7]
+def _forward_task(stage, task, thread, x, y, add, _, table, plan):  # type: ignore[no-untyped-def]
+    n, channels, s, each, pieces, train, parted, group, after = (
+        plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[9]
     )  # fmt: skip
     c0, piece = (task // pieces, task % pieces) if parted else (task * group, 0)
     c1, last = (c0 + 1, piece + 1) if parted else (min(channels, c0 + group), pieces)
@@ -349,6 +420,16 @@ def _forward_task(stage, task, thread, x, y, _, __, table, plan):  # type: ignor
         if train == _TRAIN and piece == 0:
             table[_MEAN * channels + c], table[_VAR * channels + c] = center, var
             table[_INV_STD * channels + c] = 1.0 / math.sqrt(var + np.float64(table[_EPS * channels]))
+    if after:
+        least = x.dtype.type(0.0 if after & _RELU else -np.inf)
+        for i in range(min(n, piece * each), min(n, last * each)):
+            for c in range(c0, c1):
+                at, k = (i * channels + c) * s, c - c0
+                _finish_run(
+                    x, at, y, at, add, at, s,
+                    coefficients[k, 0], coefficients[k, 1], coefficients[k, 2], after & _ADD, least,
+                )  # fmt: skip
+        return
     for i in range(min(n, piece * each), min(n, last * each)):
         for c in range(c0, c1):
             at, k = (i * channels + c) * s, c - c0
@@ -356,9 +437,9 @@ def _forward_task(stage, task, thread, x, y, _, __, table, plan):  # type: ignor
 
 
 @jit
-def _forward_columns_task(stage, task, thread, x, y, _, __, table, plan):  # type: ignore[no-untyped-def]
+def _forward_columns_task(stage, task, thread, x, y, add, _, table, plan):  # type: ignore[no-untyped-def]
     """S = 1: x is (N, C), and vectors run across the channels."""
-    n, channels = plan[0], plan[1]
+    n, channels, after = plan[0], plan[1], plan[9]
     first = task * _COLUMNS
     wide = min(_COLUMNS, channels - first)
     mean, var = np.zeros(wide), np.zeros(wide)
@@ -390,25 +471,37 @@ def _forward_columns_task(stage, task, thread, x, y, _, __, table, plan):  # typ
         source, target = x[i * channels + first :][:wide], y[i * channels + first :][:wide]
         for j in range(wide):
             target[j] = (source[j] - center[j]) * scale[j] + shift[j]
+        if after & _ADD:
+            more = add[i * channels + first :][:wide]
+            for j in range(wide):
+                target[j] += more[j]
+        if after & _RELU:
+            zero = x.dtype.type(0)
+            for j in range(wide):
+                target[j] = select(target[j] <= zero, zero, target[j])
+
+
+def _after(add: Any, relu: int) -> int:
+    return (_RELU if relu else 0) + (_ADD if add.size else 0)
 
 
 def _batch_norm_train_forward_cpu(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-    y: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, var: np.ndarray, eps: float,
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, add: np.ndarray,
+    y: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, var: np.ndarray, eps: float, relu: int,
 ) -> None:  # fmt: skip
     n, c, s = x.shape
     if x.size == 0:
         for statistic in (mean, inv_std, var):
             statistic.fill(np.nan)
         return
-    plan, tasks, rows = _plan(n, c, s, _TRAIN, numba.get_num_threads(), lanes(x.dtype))
+    plan, tasks, rows = _plan(n, c, s, _TRAIN, _after(add, relu), numba.get_num_threads(), _VECTOR // x.itemsize)
     table = empty((rows, c), x.dtype)
     table[_WEIGHT] = weight if weight.size else 1
     table[_BIAS] = bias if bias.size else 0
     table[_EPS] = eps
     flat, out = x.reshape(-1), y.reshape(-1)
     body = _forward_columns_task if s == 1 else _forward_task
-    run_stages(body, tasks, flat, out, out, out, table.reshape(-1), plan)
+    run_stages(body, tasks, flat, out, add.reshape(-1) if add.size else out, out, table.reshape(-1), plan)
     mean[:], inv_std[:], var[:] = table[_MEAN], table[_INV_STD], table[_VAR]
 
 
@@ -422,10 +515,10 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
     """The kernel for blocks of ``threads`` threads; a block makes a channel."""
 
     @cuda.jit
-    def batch_norm_train_forward_cuda(x, weight, bias, y, mean, inv_std, var, eps):  # type: ignore[no-untyped-def]
+    def batch_norm_train_forward_cuda(x, weight, bias, add, y, mean, inv_std, var, eps, relu):  # type: ignore[no-untyped-def]
         tree = cuda.shared.array(threads, dtype=x.dtype)
         c, t = cuda.blockIdx.x, cuda.threadIdx.x
-        s, count = x.shape[2], x.shape[0] * x.shape[2]
+        channels, s, count = x.shape[1], x.shape[2], x.shape[0] * x.shape[2]
         zero, one = x.dtype.type(0), x.dtype.type(1)
         # The mean in two parts, as of data with a large offset one number holds too few digits; then the variance.
         center, rest, spread = zero, zero, zero
@@ -462,18 +555,25 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
         scale = inverse * weight[c] if weight.size > 0 else inverse
         shift = bias[c] if bias.size > 0 else zero
         for i in range(t, count, threads):
-            y[i // s, c, i % s] = ((x[i // s, c, i % s] - center) - rest) * scale + shift
+            value = ((x[i // s, c, i % s] - center) - rest) * scale + shift
+            if add.size > 0:
+                value += add[(i // s * channels + c) * s + i % s]
+            if relu != 0 and value <= zero:
+                value = zero
+            y[i // s, c, i % s] = value
 
     return batch_norm_train_forward_cuda
 
 
 def _batch_norm_train_forward_cuda(
-    x: Any, weight: Any, bias: Any, y: Any, mean: Any, inv_std: Any, var: Any, eps: float
+    x: Any, weight: Any, bias: Any, add: Any, y: Any, mean: Any, inv_std: Any, var: Any, eps: float, relu: int
 ) -> None:
     if x.shape[1]:
         threads = _threads()
         number = np.dtype(x.dtype).type  # a Python float would bring float64 arithmetic into the kernel
-        _train_forward_cuda_kernel(threads)[x.shape[1], threads](x, weight, bias, y, mean, inv_std, var, number(eps))
+        _train_forward_cuda_kernel(threads)[x.shape[1], threads](
+            x, weight, bias, add.reshape(add.size), y, mean, inv_std, var, number(eps), int(relu)
+        )
 
 
 batch_norm_train_forward = Kernel(
@@ -486,49 +586,55 @@ batch_norm_train_forward = Kernel(
 
 def batch_norm_eval_forward_reference(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-    running_mean: np.ndarray, running_var: np.ndarray, y: np.ndarray, eps: float,
+    running_mean: np.ndarray, running_var: np.ndarray, add: np.ndarray, y: np.ndarray, eps: float, relu: int,
 ) -> None:  # fmt: skip
     for c in range(x.shape[1]):
         scale = (float(weight[c]) if weight.size else 1.0) / np.sqrt(float(running_var[c]) + eps)
-        y[:, c, :] = (x[:, c, :].astype(np.float64) - float(running_mean[c])) * scale
-        y[:, c, :] += bias[c] if bias.size else 0
+        normal = (x[:, c, :].astype(np.float64) - float(running_mean[c])) * scale
+        normal += float(bias[c]) if bias.size else 0.0
+        y[:, c, :] = _finish_reference(normal, add[:, c, :] if add.size else add, relu)
 
 
 def _batch_norm_eval_forward_cpu(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-    running_mean: np.ndarray, running_var: np.ndarray, y: np.ndarray, eps: float,
+    running_mean: np.ndarray, running_var: np.ndarray, add: np.ndarray, y: np.ndarray, eps: float, relu: int,
 ) -> None:  # fmt: skip
     n, c, s = x.shape
     if x.size == 0:
         return
-    plan, tasks, _ = _plan(n, c, s, _EVAL, numba.get_num_threads(), lanes(x.dtype))
+    plan, tasks, _ = _plan(n, c, s, _EVAL, _after(add, relu), numba.get_num_threads(), _VECTOR // x.itemsize)
     table = empty((_ROWS, c), x.dtype)
     table[_WEIGHT] = weight if weight.size else 1
     table[_BIAS] = bias if bias.size else 0
     table[_MEAN], table[_VAR], table[_EPS] = running_mean, running_var, eps
     flat, out = x.reshape(-1), y.reshape(-1)
     body = _forward_columns_task if s == 1 else _forward_task
-    run_stages(body, tasks, flat, out, out, out, table.reshape(-1), plan)
+    run_stages(body, tasks, flat, out, add.reshape(-1) if add.size else out, out, table.reshape(-1), plan)
 
 
 @cuda.jit
-def _batch_norm_eval_forward_cuda_kernel(x, weight, bias, running_mean, running_var, y, eps, channels, s):  # type: ignore[no-untyped-def]
+def _batch_norm_eval_forward_cuda_kernel(x, weight, bias, running_mean, running_var, add, y, eps, channels, s, relu):  # type: ignore[no-untyped-def]
     i = cuda.grid(1)
     if i < x.size:
         c = i // s % channels
         value = (x[i] - running_mean[c]) / math.sqrt(running_var[c] + eps)
         if weight.size > 0:
             value *= weight[c]
-        y[i] = value + bias[c] if bias.size > 0 else value
+        if bias.size > 0:
+            value += bias[c]
+        if add.size > 0:
+            value += add[i]
+        zero = x.dtype.type(0)
+        y[i] = zero if relu != 0 and value <= zero else value
 
 
 def _batch_norm_eval_forward_cuda(
-    x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, y: Any, eps: float
+    x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, add: Any, y: Any, eps: float, relu: int
 ) -> None:
     if x.size:
         _batch_norm_eval_forward_cuda_kernel[launch.line(x.size)](
-            x.reshape(x.size), weight, bias, running_mean, running_var, y.reshape(y.size),
-            np.dtype(x.dtype).type(eps), *x.shape[1:],
+            x.reshape(x.size), weight, bias, running_mean, running_var, add.reshape(add.size), y.reshape(y.size),
+            np.dtype(x.dtype).type(eps), *x.shape[1:], int(relu),
         )  # fmt: skip
 
 
@@ -543,12 +649,23 @@ batch_norm_eval_forward = Kernel(
 # ------------------------------------------------------------------------------------------------------------- backward
 
 
+def _rectified_reference(dy: np.ndarray, y: np.ndarray, dadd: np.ndarray) -> np.ndarray:
+    """The gradient before the ReLU, in float64; written to dadd where that is wanted."""
+    if not y.size:
+        return dy.astype(np.float64)
+    gradient = np.where(y <= 0, 0, dy)
+    if dadd.size:
+        dadd[...] = gradient
+    return gradient.astype(np.float64)
+
+
 def batch_norm_train_backward_reference(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, inv_std: np.ndarray,
-    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray,
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, y: np.ndarray,
+    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, dadd: np.ndarray,
 ) -> None:  # fmt: skip
+    rectified = _rectified_reference(dy, y, dadd)
     for c in range(x.shape[1]):
-        gradient = dy[:, c, :].astype(np.float64)  # (N, S)
+        gradient = rectified[:, c, :]  # (N, S)
         hat = (x[:, c, :].astype(np.float64) - float(mean[c])) * float(inv_std[c])
         if dweight.size:
             dweight[c] = np.sum(gradient * hat)
@@ -560,18 +677,24 @@ def batch_norm_train_backward_reference(
 
 
 @jit
-def _gradient_sums_cpu(dy, x, c0, c1, piece, table, plan):  # type: ignore[no-untyped-def]
-    """Of one piece of channels c0 .. c1: sum dy, and sum dy * (x - mean), into the table."""
-    n, channels, s, each, length = plan[0], plan[1], plan[2], plan[3], plan[8]
+def _gradient_sums_cpu(dy, x, kept, c0, c1, piece, table, plan):  # type: ignore[no-untyped-def]
+    """Of one piece of channels c0 .. c1: sum g, and sum g * (x - mean), into the table; and g into ``kept`` if it is not dy."""
+    n, channels, s, each, length, after, y = plan[0], plan[1], plan[2], plan[3], plan[8], plan[9], plan[10]
     first, last = min(n, piece * each), min(n, piece * each + each)
     sums, totals = np.zeros(2 * length * (c1 - c0), x.dtype), np.zeros(2 * (c1 - c0))
     block = max(1, _RUN // s)
     for i0 in range(first, last, block):
         for j in range(0, s, _RUN):
-            for i in range(i0, min(last, i0 + block)):
-                for c in range(c0, c1):
-                    at, mean = (i * channels + c) * s + j, table[_MEAN * channels + c]
-                    _add_products(dy, at, x, at, sums, (c - c0) * 2 * length, min(_RUN, s - j), mean)
+            if after:
+                for i in range(i0, min(last, i0 + block)):
+                    for c in range(c0, c1):
+                        at, mean, k = (i * channels + c) * s + j, table[_MEAN * channels + c], (c - c0) * 2 * length
+                        _add_rectified(dy, at, x, at, sums, k, kept, at, min(_RUN, s - j), mean, y)
+            else:
+                for i in range(i0, min(last, i0 + block)):
+                    for c in range(c0, c1):
+                        at, mean = (i * channels + c) * s + j, table[_MEAN * channels + c]
+                        _add_products(dy, at, x, at, sums, (c - c0) * 2 * length, min(_RUN, s - j), mean)
             _flush_cpu(sums, totals, length)
     for c in range(c0, c1):
         _split(table, _ROWS + 4 * piece, c, channels, totals[2 * (c - c0)])
@@ -579,7 +702,7 @@ def _gradient_sums_cpu(dy, x, c0, c1, piece, table, plan):  # type: ignore[no-un
 
 
 @jit
-def _backward_task(stage, task, thread, dy, x, dx, _, table, plan):  # type: ignore[no-untyped-def]
+def _backward_task(stage, task, thread, dy, x, dx, kept, table, plan):  # type: ignore[no-untyped-def]
     n, channels, s, each, pieces, train, parted, group = (
         plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7]
     )  # fmt: skip
@@ -587,7 +710,7 @@ def _backward_task(stage, task, thread, dy, x, dx, _, table, plan):  # type: ign
     c1, last = (c0 + 1, piece + 1) if parted else (min(channels, c0 + group), pieces)
     if stage == 0:
         for here in range(piece, last):
-            _gradient_sums_cpu(dy, x, c0, c1, here, table, plan)
+            _gradient_sums_cpu(dy, x, kept, c0, c1, here, table, plan)
     if stage == 0 and parted:
         return
     coefficients = np.empty((c1 - c0, 4), x.dtype)
@@ -609,26 +732,31 @@ def _backward_task(stage, task, thread, dy, x, dx, _, table, plan):  # type: ign
         for c in range(c0, c1):
             at, k = (i * channels + c) * s, c - c0
             if train != _TRAIN:  # x has no part in it, not even where it is NaN
-                gradient, out, scale = dy[at:][:s], dx[at:][:s], coefficients[k, 1]
+                gradient, out, scale = kept[at:][:s], dx[at:][:s], coefficients[k, 1]
                 for j in range(s):
                     out[j] = gradient[j] * scale
                 continue
             _gradient_run(
-                dy, at, x, at, dx, at, s,
+                kept, at, x, at, dx, at, s,
                 coefficients[k, 0], coefficients[k, 1], coefficients[k, 2], coefficients[k, 3],
             )  # fmt: skip
 
 
 @jit
-def _backward_columns_task(stage, task, thread, dy, x, dx, _, table, plan):  # type: ignore[no-untyped-def]
+def _backward_columns_task(stage, task, thread, dy, x, dx, kept, table, plan):  # type: ignore[no-untyped-def]
     """S = 1: the arrays are (N, C), and vectors run across the channels."""
-    n, channels, train = plan[0], plan[1], plan[5]
+    n, channels, train, after, y = plan[0], plan[1], plan[5], plan[9], plan[10]
     first = task * _COLUMNS
     wide = min(_COLUMNS, channels - first)
     plain, weighted = np.zeros(wide), np.zeros(wide)
     mean = table[_MEAN * channels + first :][:wide]
     for i in range(n):
-        gradient, row = dy[i * channels + first :][:wide], x[i * channels + first :][:wide]
+        at = i * channels + first
+        gradient, row = kept[at:][:wide], x[at:][:wide]
+        if after:
+            source, zero = dy[at:][:wide], x.dtype.type(0)
+            for j in range(wide):
+                gradient[j] = select(read_at(x, y, at + j) <= zero, zero, source[j])
         for j in range(wide):
             plain[j] += gradient[j]
             weighted[j] += gradient[j] * (np.float64(row[j]) - mean[j])
@@ -642,7 +770,7 @@ def _backward_columns_task(stage, task, thread, dy, x, dx, _, table, plan):  # t
             slope[j], shift[j] = factor * inverse * inverse * weighted[j] / n, factor * plain[j] / n
     for i in range(n):
         at = i * channels + first
-        gradient, row, out = dy[at:][:wide], x[at:][:wide], dx[at:][:wide]
+        gradient, row, out = kept[at:][:wide], x[at:][:wide], dx[at:][:wide]
         if train != _TRAIN:
             for j in range(wide):
                 out[j] = gradient[j] * scale[j]
@@ -652,21 +780,25 @@ def _backward_columns_task(stage, task, thread, dy, x, dx, _, table, plan):  # t
 
 
 def _backward_cpu(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, inv_std: np.ndarray,
-    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, train: int,
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, y: np.ndarray,
+    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, dadd: np.ndarray, train: int,
 ) -> None:  # fmt: skip
     n, c, s = x.shape
     if x.size == 0:
         dweight.fill(0)
         dbias.fill(0)
         return
-    plan, tasks, _ = _plan(n, c, s, train, numba.get_num_threads(), lanes(x.dtype))
+    plan, tasks, _ = _plan(n, c, s, train, _RELU if y.size else 0, numba.get_num_threads(), _VECTOR // x.itemsize)
     table = empty((_ROWS + 4 * int(plan[4]), c), x.dtype)
     table[_WEIGHT] = weight if weight.size else 1
     table[_MEAN], table[_INV_STD] = mean, inv_std
     source, flat, out = dy.reshape(-1), x.reshape(-1), dx.reshape(-1)
+    kept = source
+    if y.size:  # the sums' pass writes g, which the second pass reads: over dx, or into dadd, and y is read once
+        plan, kept = plan.copy(), dadd.reshape(-1) if dadd.size else out
+        plan[-1] = address(y)
     body = _backward_columns_task if s == 1 else _backward_task
-    run_stages(body, tasks, source, flat, out, out, table.reshape(-1), plan)
+    run_stages(body, tasks, source, flat, out, kept, table.reshape(-1), plan)
     if dweight.size:
         dweight[:] = table[_DWEIGHT]
     if dbias.size:
@@ -674,10 +806,10 @@ def _backward_cpu(
 
 
 def _batch_norm_train_backward_cpu(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, inv_std: np.ndarray,
-    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray,
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, y: np.ndarray,
+    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, dadd: np.ndarray,
 ) -> None:  # fmt: skip
-    _backward_cpu(dy, x, weight, mean, inv_std, dx, dweight, dbias, _TRAIN)
+    _backward_cpu(dy, x, weight, mean, inv_std, y, dx, dweight, dbias, dadd, _TRAIN)
 
 
 @cache
@@ -685,10 +817,10 @@ def _backward_cuda_kernel(threads: int) -> Any:
     """The kernel for blocks of ``threads`` threads; a block makes a channel. ``spread``: inv_std, or the running variance."""
 
     @cuda.jit
-    def batch_norm_backward_cuda(dy, x, weight, mean, spread, dx, dweight, dbias, eps, train):  # type: ignore[no-untyped-def]
+    def batch_norm_backward_cuda(dy, x, weight, mean, spread, y, dx, dweight, dbias, dadd, eps, train):  # type: ignore[no-untyped-def]
         tree = cuda.shared.array(threads, dtype=x.dtype)
         c, t = cuda.blockIdx.x, cuda.threadIdx.x
-        s, count = x.shape[2], x.shape[0] * x.shape[2]
+        channels, s, count = x.shape[1], x.shape[2], x.shape[0] * x.shape[2]
         zero, one = x.dtype.type(0), x.dtype.type(1)
         center = mean[c]
         inverse = spread[c] if train != 0 else one / math.sqrt(spread[c] + eps)
@@ -697,6 +829,8 @@ def _backward_cuda_kernel(threads: int) -> Any:
             total, lost = zero, zero  # Kahan
             for i in range(t, count, threads):
                 value = dy[i // s, c, i % s]
+                if y.size > 0 and y[(i // s * channels + c) * s + i % s] <= zero:
+                    value = zero
                 if which == 1:
                     value = value * ((x[i // s, c, i % s] - center) * inverse)
                 value -= lost
@@ -728,6 +862,12 @@ def _backward_cuda_kernel(threads: int) -> Any:
             slope, shift = weighted / x.dtype.type(count), plain / x.dtype.type(count)
         for i in range(t, count, threads):
             value = dy[i // s, c, i % s]
+            if y.size > 0:
+                at = (i // s * channels + c) * s + i % s
+                if y[at] <= zero:
+                    value = zero
+                if dadd.size > 0:
+                    dadd[at] = value
             if train != 0:
                 value -= shift + (x[i // s, c, i % s] - center) * inverse * slope
             dx[i // s, c, i % s] = scale * value
@@ -736,20 +876,22 @@ def _backward_cuda_kernel(threads: int) -> Any:
 
 
 def _backward_cuda(
-    dy: Any, x: Any, weight: Any, mean: Any, spread: Any, dx: Any, dweight: Any, dbias: Any, eps: float, train: int
-) -> None:
+    dy: Any, x: Any, weight: Any, mean: Any, spread: Any, y: Any,
+    dx: Any, dweight: Any, dbias: Any, dadd: Any, eps: float, train: int,
+) -> None:  # fmt: skip
     if x.shape[1]:
         threads = _threads()
         number = np.dtype(x.dtype).type
         _backward_cuda_kernel(threads)[x.shape[1], threads](
-            dy, x, weight, mean, spread, dx, dweight, dbias, number(eps), train
-        )
+            dy, x, weight, mean, spread, y.reshape(y.size),
+            dx, dweight, dbias, dadd.reshape(dadd.size), number(eps), train,
+        )  # fmt: skip
 
 
 def _batch_norm_train_backward_cuda(
-    dy: Any, x: Any, weight: Any, mean: Any, inv_std: Any, dx: Any, dweight: Any, dbias: Any
+    dy: Any, x: Any, weight: Any, mean: Any, inv_std: Any, y: Any, dx: Any, dweight: Any, dbias: Any, dadd: Any
 ) -> None:
-    _backward_cuda(dy, x, weight, mean, inv_std, dx, dweight, dbias, 0.0, _TRAIN)
+    _backward_cuda(dy, x, weight, mean, inv_std, y, dx, dweight, dbias, dadd, 0.0, _TRAIN)
 
 
 batch_norm_train_backward = Kernel(
@@ -761,11 +903,12 @@ batch_norm_train_backward = Kernel(
 
 
 def batch_norm_eval_backward_reference(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray,
-    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, eps: float,
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray, y: np.ndarray,
+    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, dadd: np.ndarray, eps: float,
 ) -> None:  # fmt: skip
+    rectified = _rectified_reference(dy, y, dadd)
     for c in range(x.shape[1]):
-        gradient = dy[:, c, :].astype(np.float64)  # (N, S)
+        gradient = rectified[:, c, :]  # (N, S)
         inverse = 1 / np.sqrt(float(running_var[c]) + eps)
         if dweight.size:
             dweight[c] = np.sum(gradient * (x[:, c, :].astype(np.float64) - float(running_mean[c])) * inverse)
@@ -775,17 +918,18 @@ def batch_norm_eval_backward_reference(
 
 
 def _batch_norm_eval_backward_cpu(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray,
-    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, eps: float,
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray, y: np.ndarray,
+    dx: np.ndarray, dweight: np.ndarray, dbias: np.ndarray, dadd: np.ndarray, eps: float,
 ) -> None:  # fmt: skip
     inv_std = 1 / np.sqrt(running_var.astype(np.float64) + eps)
-    _backward_cpu(dy, x, weight, running_mean, inv_std, dx, dweight, dbias, _EVAL)
+    _backward_cpu(dy, x, weight, running_mean, inv_std, y, dx, dweight, dbias, dadd, _EVAL)
 
 
 def _batch_norm_eval_backward_cuda(
-    dy: Any, x: Any, weight: Any, running_mean: Any, running_var: Any, dx: Any, dweight: Any, dbias: Any, eps: float
-) -> None:
-    _backward_cuda(dy, x, weight, running_mean, running_var, dx, dweight, dbias, eps, _EVAL)
+    dy: Any, x: Any, weight: Any, running_mean: Any, running_var: Any, y: Any,
+    dx: Any, dweight: Any, dbias: Any, dadd: Any, eps: float,
+) -> None:  # fmt: skip
+    _backward_cuda(dy, x, weight, running_mean, running_var, y, dx, dweight, dbias, dadd, eps, _EVAL)
 
 
 batch_norm_eval_backward = Kernel(
@@ -848,12 +992,12 @@ _FLAT, _CUBE = "float32[::1]", "float32[:, :, ::1]"
 CUDA_KERNELS = (
     (
         lambda: _train_forward_cuda_kernel(_threads()),
-        f"void({_CUBE}, {_FLAT}, {_FLAT}, {_CUBE}, {_FLAT}, {_FLAT}, {_FLAT}, float32)",
+        f"void({_CUBE}, {_FLAT}, {_FLAT}, {_FLAT}, {_CUBE}, {_FLAT}, {_FLAT}, {_FLAT}, float32, int64)",
     ),
-    (_batch_norm_eval_forward_cuda_kernel, f"void({', '.join([_FLAT] * 6)}, float32, int64, int64)"),
+    (_batch_norm_eval_forward_cuda_kernel, f"void({', '.join([_FLAT] * 7)}, float32, int64, int64, int64)"),
     (
         lambda: _backward_cuda_kernel(_threads()),
-        f"void({_CUBE}, {_CUBE}, {_FLAT}, {_FLAT}, {_FLAT}, {_CUBE}, {_FLAT}, {_FLAT}, float32, int64)",
+        f"void({_CUBE}, {_CUBE}, {', '.join([_FLAT] * 4)}, {_CUBE}, {', '.join([_FLAT] * 3)}, float32, int64)",
     ),
     (_batch_norm_update_running_cuda_kernel, f"void({', '.join([_FLAT] * 4)}, float32, float32, float32)"),
 )

@@ -30,8 +30,8 @@ from numbanet.kernels.parallel import tasks
 # What a kernel writes, where that is not the last of its arrays alone: how many of them, counted from the last, or their places.
 OUTPUTS: dict[str, int | tuple[int, ...]] = {
     "batch_norm_train_forward": 4,
-    "batch_norm_train_backward": 3,
-    "batch_norm_eval_backward": 3,
+    "batch_norm_train_backward": 4,
+    "batch_norm_eval_backward": 4,
     "batch_norm_update_running": (0, 1),
     "group_norm_forward": 3,
     "group_norm_backward": 3,

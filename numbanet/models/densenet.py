@@ -33,6 +33,7 @@ from typing import Any
 from numbanet import nn
 from numbanet.models.registry import register
 from numbanet.nn import functional as F
+from numbanet.nn.fused import norm_relu
 from numbanet.tensor import Tensor
 from numbanet.utils.checkpoint import checkpoint
 
@@ -74,11 +75,11 @@ class DenseLayer(nn.Module):
             x = checkpoint(self._bottleneck, *maps, context_fn=lambda: (nullcontext(), self._counted_already()))
         else:
             x = self._bottleneck(*maps)
-        x = self.conv2(self.relu2(self.norm2(x)))
+        x = self.conv2(norm_relu(self.norm2, self.relu2, x))
         return F.dropout(x, self.drop_rate, self.training)
 
     def _bottleneck(self, *maps: Tensor) -> Tensor:
-        return self.conv1(self.relu1(self.norm1(F.cat(maps, 1))))
+        return self.conv1(norm_relu(self.norm1, self.relu1, F.cat(maps, 1)))
 
     @contextmanager
     def _counted_already(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from numbanet import nn
 from numbanet.functional import cat
-from numbanet.nn import functional as F
+from numbanet.nn.fused import norm_relu
 from numbanet.tensor import Tensor, tensor
 
 
@@ -26,7 +26,7 @@ class BasicConv2d(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)))
+        return norm_relu(self.bn, None, self.conv(x))
 
 
 class Branches(nn.Module):

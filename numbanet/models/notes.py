@@ -21,7 +21,7 @@ from typing import Any
 from numbanet import nn
 from numbanet.functional import cat
 from numbanet.models.registry import NOTES, register
-from numbanet.nn import functional as F
+from numbanet.nn.fused import norm_relu, then_relu
 
 __all__ = [
     "DenseBlock",
@@ -272,10 +272,10 @@ class Inception(nn.Module):
         self.p4_2 = nn.Conv2d(in_channels, c4, kernel_size=1)
 
     def forward(self, x: Any) -> Any:
-        p1 = F.relu(self.p1_1(x))
-        p2 = F.relu(self.p2_2(F.relu(self.p2_1(x))))
-        p3 = F.relu(self.p3_2(F.relu(self.p3_1(x))))
-        p4 = F.relu(self.p4_2(self.p4_1(x)))
+        p1 = then_relu(self.p1_1, None, x)
+        p2 = then_relu(self.p2_2, None, then_relu(self.p2_1, None, x))
+        p3 = then_relu(self.p3_2, None, then_relu(self.p3_1, None, x))
+        p4 = then_relu(self.p4_2, None, self.p4_1(x))
         return cat((p1, p2, p3, p4), dim=1)
 
 
@@ -351,12 +351,8 @@ class Residual(nn.Module):
         self.bn2 = nn.BatchNorm2d(num_channels)
 
     def forward(self, X: Any) -> Any:
-        Y = F.relu(self.bn1(self.conv1(X)))
-        Y = self.bn2(self.conv2(Y))
-        if self.conv3:
-            X = self.conv3(X)
-        Y += X
-        return F.relu(Y)
+        Y = norm_relu(self.bn1, None, self.conv1(X))
+        return norm_relu(self.bn2, None, self.conv2(Y), lambda: self.conv3(X) if self.conv3 else X)
 
 
 def resnet_block(

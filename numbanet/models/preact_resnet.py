@@ -28,6 +28,7 @@ from typing import Any
 from numbanet import nn
 from numbanet.models.registry import register
 from numbanet.models.resnet import conv1x1, conv3x3, draw_weights
+from numbanet.nn.fused import norm_relu
 from numbanet.tensor import Tensor
 
 
@@ -61,9 +62,9 @@ class PreActBlock(nn.Module):
         self.downsample = conv1x1(inplanes, planes, stride) if stride != 1 or inplanes != planes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.relu(self.bn1(x))
+        active = norm_relu(self.bn1, self.relu, x)
         out = self.conv1(active)
-        out = self.conv2(self.relu(self.bn2(out)))
+        out = self.conv2(norm_relu(self.bn2, self.relu, out))
         if self.attention is not None:
             out = self.attention(out)
         return out + (x if self.downsample is None else self.downsample(active))
@@ -98,10 +99,10 @@ class PreActBottleneck(nn.Module):
         self.downsample = conv1x1(inplanes, outplanes, stride) if stride != 1 or inplanes != outplanes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.relu(self.bn1(x))
+        active = norm_relu(self.bn1, self.relu, x)
         out = self.conv1(active)
-        out = self.conv2(self.relu(self.bn2(out)))
-        out = self.conv3(self.relu(self.bn3(out)))
+        out = self.conv2(norm_relu(self.bn2, self.relu, out))
+        out = self.conv3(norm_relu(self.bn3, self.relu, out))
         if self.attention is not None:
             out = self.attention(out)
         return out + (x if self.downsample is None else self.downsample(active))
@@ -163,8 +164,8 @@ class PreActResNet(nn.Module):
         draw_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.relu(self.bn(self.stages(x)))
+        x = self.maxpool(norm_relu(self.bn1, self.relu, self.conv1(x)))
+        x = norm_relu(self.bn, self.relu, self.stages(x))
         return self.fc(self.avgpool(x).flatten(1))
 
 

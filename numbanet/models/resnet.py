@@ -30,6 +30,7 @@ from typing import Any
 
 from numbanet import nn
 from numbanet.models.registry import register
+from numbanet.nn.fused import norm_relu
 from numbanet.tensor import Tensor
 
 
@@ -95,11 +96,13 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        if self.attention is not None:
-            out = self.attention(out)
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        def shortcut() -> Tensor:
+            return x if self.downsample is None else self.downsample(x)
+
+        out = self.conv2(norm_relu(self.bn1, self.relu, self.conv1(x)))
+        if self.attention is None:
+            return norm_relu(self.bn2, self.relu, out, shortcut)
+        return self.relu(self.attention(self.bn2(out)) + shortcut())
 
 
 class Bottleneck(nn.Module):
@@ -145,12 +148,14 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        if self.attention is not None:
-            out = self.attention(out)
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        def shortcut() -> Tensor:
+            return x if self.downsample is None else self.downsample(x)
+
+        out = norm_relu(self.bn1, self.relu, self.conv1(x))
+        out = self.conv3(norm_relu(self.bn2, self.relu, self.conv2(out)))
+        if self.attention is None:
+            return norm_relu(self.bn3, self.relu, out, shortcut)
+        return self.relu(self.attention(self.bn3(out)) + shortcut())
 
 
 class ResNet(nn.Module):
@@ -226,7 +231,7 @@ class ResNet(nn.Module):
                     nn.init.zeros_(module.bn2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(norm_relu(self.bn1, self.relu, self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

@@ -28,6 +28,7 @@ from numbanet import nn
 from numbanet.models.registry import register
 from numbanet.models.resnet import BasicBlock, conv1x1, conv3x3, draw_weights
 from numbanet.nn import functional as F
+from numbanet.nn.fused import norm_relu
 from numbanet.tensor import Tensor
 
 
@@ -104,7 +105,7 @@ class CIFARResNet(nn.Module):
         draw_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = norm_relu(self.bn1, self.relu, self.conv1(x))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
 

@@ -17,6 +17,7 @@ from typing import Any
 from numbanet import nn
 from numbanet.functional import cat
 from numbanet.models.registry import register
+from numbanet.nn.fused import then_relu
 from numbanet.tensor import Tensor
 
 # (channels squeezed to, channels of each of the two expansions) of modules 2 to 9.
@@ -43,7 +44,7 @@ class Fire(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.squeeze(x))
+        x = then_relu(self.squeeze, self.relu, x)
         return self.relu(cat([self.expand1x1(x), self.expand3x3(x)], 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numbanet import dtypes
@@ -75,6 +76,10 @@ class _BatchNorm(Module):
         raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor:
+        return self._normalize(batch_norm, input)
+
+    def _normalize(self, function: Callable[..., Tensor], input: Tensor, **options: Any) -> Tensor:
+        """The layer by ``batch_norm``, or a function of the same arguments that does more (with ``options``)."""
         self._check_input(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         counts = self.training and self.track_running_stats and self.num_batches_tracked is not None
@@ -84,7 +89,7 @@ class _BatchNorm(Module):
         use_batch = self.training or (mean is None and var is None)
         if self.training and not self.track_running_stats:
             mean = var = None
-        y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        y = function(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps, **options)
         if counts:  # a call that was refused does not count
             self._count_batch()
         return y

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from numbanet.nn.fused import BEFORE_RELU, RELUS, then_relu
 from numbanet.nn.module import Module, _indented
 from numbanet.nn.parameter import Parameter
 from numbanet.tensor import Tensor
@@ -86,7 +87,8 @@ class Sequential(_Numbered):
     """Modules called one after another, each with the output of the one before.
 
     ``Sequential(a, b)`` names them "0" and "1"; ``Sequential(OrderedDict(conv=a, relu=b))`` as the dict does. Indexing
-    gives a module, slicing a Sequential of the same modules.
+    gives a module, slicing a Sequential of the same modules. A batch norm, convolution or linear layer and the ReLU
+    behind it run as one operator where nothing watches them (``nn/fused.py``).
     """
 
     def __init__(self, *args: Any) -> None:
@@ -99,9 +101,20 @@ class Sequential(_Numbered):
                 self.add_module(str(position), module)
 
     def forward(self, input: Any) -> Any:
+        waiting: Any = None  # a layer that may be one operator with the module behind it
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
-        return input
+            kind = type(module)
+            if waiting is not None:
+                last, waiting = waiting, None
+                if kind in RELUS:
+                    input = then_relu(last, module, input)  # type: ignore[arg-type]
+                    continue
+                input = last(input)
+            if kind in BEFORE_RELU:
+                waiting = module
+            else:
+                input = module(input)  # type: ignore[misc]
+        return input if waiting is None else waiting(input)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

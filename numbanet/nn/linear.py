@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from numbanet.functional import linear
@@ -49,7 +50,11 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return linear(input, self.weight, self.bias)
+        return self._multiply(linear, input)
+
+    def _multiply(self, function: Callable[..., Tensor], input: Tensor) -> Tensor:
+        """The layer by ``linear``, or a function of the same arguments that does more."""
+        return function(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

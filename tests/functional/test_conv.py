@@ -48,6 +48,37 @@ def test_conv2d_pads_by_name(padding, kernel, dilation):
     check_op(lambda *a: F.conv2d(*a, **options), theirs(**options), [draw(1, 2, 8, 9), draw(3, 2, *kernel)], atol=1e-4)
 
 
+@pytest.mark.parametrize("bias, groups, stride", [(True, 1, 1), (False, 2, 2)])
+def test_conv2d_relu(bias, groups, stride):
+    arrays = [draw(2, 4, 6, 5), draw(6, 4 // groups, 3, 3), *([draw(6)] if bias else [])]
+    options = {"stride": stride, "padding": 1, "groups": groups}
+    reference = None if torch is None else lambda *args: torch.relu(torch.nn.functional.conv2d(*args, **options))
+    check_op(lambda *args: F.conv2d_relu(*args, **options), reference, arrays, rtol=1e-4, atol=1e-4)
+
+
+def test_conv2d_relu_is_the_two_operators():
+    """Bit by bit, NaN too; without a batch; under autocast; both derivatives."""
+    arrays = draw(2, 3, 6, 6), draw(4, 3, 3, 3), draw(4), draw(2, 4, 4, 4)
+    arrays[0][1, 2, 3, 3] = np.nan
+    two = lambda *args: F.relu(F.conv2d(*args))  # noqa: E731
+    found = []
+    for function in (F.conv2d_relu, two):
+        *leaves, dy = [numbanet.from_numpy(a.copy()).requires_grad_() for a in arrays]
+        y = function(*leaves)
+        found.append([y.detach(), *autograd.grad(y, leaves, dy.detach()), function(leaves[0][0], *leaves[1:]).detach()])
+        with numbanet.autocast("cpu"):
+            half = function(*leaves)
+            assert half.dtype == numbanet.bfloat16
+            found[-1] += [half.detach().float(), *autograd.grad(half.float(), leaves, dy.detach())]
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    shapes = (1, 2, 3, 3), (2, 2, 2, 2), (2,), (1, 2, 2, 2)
+    x, w, b, dy = [numbanet.tensor(np.random.default_rng(2).standard_normal(s), requires_grad=True) for s in shapes]
+    assert autograd.gradcheck(
+        lambda x, w, b, dy: autograd.grad(F.conv2d_relu(x, w, b) ** 2, [x, w, b], dy, create_graph=True), (x, w, b, dy)
+    )
+
+
 def test_conv2d_takes_an_image_without_a_batch():
     check_op(
         lambda *a: F.conv2d(*a, padding=1), theirs(padding=1), [draw(3, 6, 5), draw(4, 3, 3, 3), draw(4)], atol=1e-4

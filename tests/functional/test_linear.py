@@ -22,6 +22,34 @@ def test_linear(leading, bias):
     check_op(F.linear, None if torch is None else torch.nn.functional.linear, arrays, numeric=0 not in leading)
 
 
+@pytest.mark.parametrize("leading, bias", [((4,), True), ((2, 3), False), ((0,), True)])
+def test_linear_relu(leading, bias):
+    arrays = [draw(*leading, 5), draw(3, 5), *([draw(3)] if bias else [])]
+    theirs = None if torch is None else lambda *args: torch.relu(torch.nn.functional.linear(*args))
+    check_op(F.linear_relu, theirs, arrays)
+
+
+def test_linear_relu_is_the_two_operators():
+    """Bit by bit, NaN too; of parameters of other shapes as well; both derivatives."""
+    arrays = draw(4, 5), draw(3, 5), draw(3), draw(4, 3)
+    arrays[0][1, 2] = np.nan
+    found = []
+    for function in (F.linear_relu, lambda *args: F.relu(F.linear(*args))):
+        *leaves, dy = [numbanet.from_numpy(a.copy()).requires_grad_() for a in arrays]
+        y = function(*leaves)
+        found.append([y.detach(), *autograd.grad(y, leaves, dy.detach())])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    vector = numbanet.from_numpy(draw(5))
+    np.testing.assert_array_equal(
+        F.linear_relu(leaves[0], vector).detach().numpy(), F.relu(F.linear(leaves[0], vector)).detach().numpy()
+    )
+    x, w, b, dy = [numbanet.tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 3), (2, 3), (2,), (2, 2))]
+    assert autograd.gradcheck(
+        lambda x, w, b, dy: autograd.grad(F.linear_relu(x, w, b) ** 2, [x, w, b], dy, create_graph=True), (x, w, b, dy)
+    )
+
+
 def test_linear_takes_a_vector_as_weight():
     check_op(F.linear, None if torch is None else torch.nn.functional.linear, [draw(3, 7), draw(7)])
 

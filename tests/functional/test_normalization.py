@@ -117,6 +117,134 @@ def test_batch_norm_of_nothing_gives_nothing():
     assert mean.tolist() == [0, 0, 0] and var.tolist() == [1, 1, 1]
 
 
+def norm_relu(library, training, adds, stats):
+    """``batch_norm_relu`` of x, weight, bias and perhaps what is added; of PyTorch, or with ``fused`` False, in single steps."""
+
+    def run(x, weight, bias, *add, fused=library is numbanet):
+        mean, var = [library.from_numpy(s.copy()).to(x.dtype) for s in stats]
+        functions = F if library is numbanet else library.nn.functional
+        if fused:
+            return functions.batch_norm_relu(x, mean, var, weight, bias, training, add=add[0] if adds else None)
+        y = functions.batch_norm(x, mean, var, weight, bias, training)
+        return functions.relu(y + add[0] if adds else y)
+
+    return run
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 5), (6, 70)])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("adds", [False, True])
+def test_batch_norm_relu(shape, training, adds):
+    c = shape[1]
+    stats = draw(c), draw(c) ** 2 + 0.5
+    arrays = [draw(*shape), draw(c), draw(c), *([draw(*shape)] if adds else [])]
+    theirs = None if torch is None else norm_relu(torch, training, adds, stats)
+    check_op(norm_relu(numbanet, training, adds, stats), theirs, arrays, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("training, adds", list(product([False, True], [False, True])))
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_batch_norm_relu_is_the_three_operators(training, adds, dtype):
+    """Half dtypes: of the three in float32, rounded once."""
+    made = np.random.default_rng(5)
+    x, more, dy = made.standard_normal((3, 4, 3, 5, 7)).astype(np.float32)
+    weight, bias, mean = (np.round(made.standard_normal((3, 3)) * 4) / 4).astype(np.float32)  # exact in every dtype
+    half = dtype in ("float16", "bfloat16")
+    run = norm_relu(numbanet, training, adds, (mean, mean**2 + 0.5))
+    found = []
+    for fused in (True, False):
+        tensors = [numbanet.from_numpy(a).to(dtype) for a in (x, weight, bias / 8, *([more] if adds else []), dy)]
+        if half and not fused:
+            tensors = [t.float() for t in tensors]
+        *leaves, cotangent = [t.requires_grad_() for t in tensors]
+        y = run(*leaves, fused=fused)
+        found.append([y.detach(), *autograd.grad(y, leaves, cotangent.detach())])
+    assert str(found[0][0].dtype) == dtype and 0.02 < (found[0][0] == 0).float().mean().item() < 0.98
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours.float().numpy(), theirs.to(dtype).float().numpy())
+
+
+def test_batch_norm_relu_adds_another_dtype_by_the_operators():
+    x, add = numbanet.from_numpy(draw(2, 3, 4)).bfloat16(), numbanet.from_numpy(draw(2, 3, 4))
+    y = F.batch_norm_relu(x, None, None, training=True, add=add)
+    assert y.dtype == numbanet.float32
+    assert_close(y.numpy(), F.relu(F.batch_norm(x, None, None, training=True) + add).numpy(), 0, 0)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_relu_under_autocast_takes_what_it_gets(training):
+    x, add = numbanet.from_numpy(draw(4, 3, 6)), numbanet.from_numpy(draw(4, 3, 6))
+    mean, var, weight = numbanet.zeros(3), numbanet.ones(3), numbanet.ones(3, requires_grad=True)
+    with numbanet.autocast("cpu"):
+        for dtype in (numbanet.float32, numbanet.bfloat16):
+            y = F.batch_norm_relu(x.to(dtype), mean, var, weight, None, training, add=add.to(dtype))
+            plain = F.relu(F.batch_norm(x.to(dtype), mean, var, weight, None, training) + add.to(dtype))
+            assert y.dtype == plain.dtype == dtype
+            y.sum().backward()
+            assert weight.grad.dtype == numbanet.float32
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(4, 2), (2, 2, 3, 2)])
+def test_batch_norm_relu_can_be_differentiated_twice(training, shape):
+    x, add, dy = [numbanet.tensor(rng.standard_normal(shape), requires_grad=True) for _ in range(3)]
+    w, b = [numbanet.tensor(rng.standard_normal(2), requires_grad=True) for _ in range(2)]
+
+    def gradients(x, w, b, add, dy):
+        mean, var = numbanet.zeros(2).double(), numbanet.ones(2).double()
+        y = F.batch_norm_relu(x, mean, var, w, b, training, add=add)
+        return autograd.grad(y**2, [x, w, b, add], dy, create_graph=True)
+
+    assert autograd.gradcheck(gradients, (x, w, b, add, dy), atol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_relu_sends_nan_where_the_operators_send_it(training):
+    data, more, dy = draw(3, 3, 4), draw(3, 3, 4), draw(3, 3, 4)
+    data[0, 0, 0], more[1, 1, 2], more[0, 2, 1], more[0, 2, 2] = np.nan, np.nan, np.inf, -np.inf
+    run = norm_relu(numbanet, training, True, (np.zeros(3, np.float32), np.ones(3, np.float32)))
+    found = []
+    for fused in (True, False):
+        tensors = [numbanet.from_numpy(a.copy()).requires_grad_() for a in (data, draw(3) * 0 + 1, draw(3) * 0, more)]
+        y = run(*tensors, fused=fused)
+        found.append([y.detach(), *autograd.grad(y, tensors, numbanet.from_numpy(dy))])
+    assert np.isnan(found[0][0].numpy()).any() and found[0][4].numpy()[1, 1, 2] == dy[1, 1, 2]
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("wanted", ["add", "input", "weight"])
+def test_batch_norm_relu_computes_what_is_wanted(wanted):
+    tensors = {name: numbanet.from_numpy(draw(*shape)) for name, shape in
+               (("input", (2, 3, 5)), ("weight", (3,)), ("bias", (3,)), ("add", (2, 3, 5)))}  # fmt: skip
+    tensors[wanted].requires_grad_()
+    grads = []
+    for fused in (True, False):
+        x, w, b, add = tensors.values()
+        y = F.batch_norm_relu(x, None, None, w, b, True, add=add) if fused else None
+        y = F.relu(F.batch_norm(x, None, None, w, b, True) + add) if y is None else y
+        grads.append(autograd.grad((y * y).sum(), tensors[wanted])[0].numpy())
+    assert_close(*grads, rtol=0, atol=0)
+
+
+def test_batch_norm_relu_of_nothing_gives_nothing():
+    x, add = [numbanet.zeros(0, 3, 4, requires_grad=True) for _ in range(2)]
+    mean, var = numbanet.zeros(3), numbanet.ones(3)
+    weight = numbanet.ones(3, requires_grad=True)
+    y = F.batch_norm_relu(x, mean, var, weight, None, training=True, add=add)
+    y.sum().backward()
+    assert tuple(y.shape) == tuple(x.grad.shape) == tuple(add.grad.shape) == (0, 3, 4)
+    assert weight.grad.tolist() == mean.tolist() == [0, 0, 0]
+
+
+def test_batch_norm_relu_refuses_backward_where_its_result_was_overwritten():
+    x = numbanet.from_numpy(draw(2, 3, 4)).requires_grad_()
+    y = F.batch_norm_relu(x, None, None, training=True)
+    y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+        y.sum().backward()
+
+
 @pytest.mark.parametrize("layer, shape", [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 2))])
 def test_batch_norm_written_by_hand_is_the_layer(layer, shape):
     """(X - mean) / sqrt(var + eps) * gamma + beta with public functions on tensors: the same values, the same gradients."""

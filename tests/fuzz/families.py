@@ -210,6 +210,9 @@ def normalization(draw: Draw) -> Case:
     training = draw.chance(0.7)
     if name == "batch_norm":
         return Case("function", name, (x, *running, weight, bias, training, 0.1, 1e-5))
+    if name == "batch_norm_relu":
+        add = draw.of(None, draw.array(*shape))
+        return Case("function", name, (x, *running, weight, bias, training, 0.1, 1e-5), {"add": add})
     if name == "instance_norm":
         return Case("function", name, (x, *running, weight, bias, training))
     if name == "group_norm":

@@ -32,8 +32,6 @@ from numbanet.dtypes import float32, is_half
 # seen, and max pooling must pass NaN on.
 FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp", "afn"})
 
-_MAKES_ARRAYS = frozenset({"empty", "zeros", "ones", "full", "arange", "copy", "astype"})
-
 _Array = np.ndarray
 _INT16 = np.dtype(np.int16)
 
@@ -160,14 +158,8 @@ def jit(
         return lambda function: jit(function, parallel=parallel, inline=inline, name=name)
     if name is not None:
         function.__name__ = function.__qualname__ = name
-    # References are counted (_nrt) only where arrays are made; without, code is shorter and compiles a tenth faster.
-    allocates = parallel or not _MAKES_ARRAYS.isdisjoint(function.__code__.co_names)
     dispatcher = numba.njit(
-        parallel=parallel,
-        fastmath=set(FASTMATH),
-        inline="always" if inline else "never",
-        error_model="numpy",
-        _nrt=allocates,
+        parallel=parallel, fastmath=set(FASTMATH), inline="always" if inline else "never", error_model="numpy"
     )(function)
     dispatcher._cache = _KernelCache(function, named=name is not None)
     return dispatcher

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from collections import namedtuple
 
 import numpy as np
@@ -307,7 +308,11 @@ def test_exception_in_the_loop_body_ends_the_threads():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT that a process can send to itself")
-def test_ctrl_c_reaches_a_waiting_loader_and_the_batch_can_still_be_had():
+def test_ctrl_c_reaches_a_waiting_loader_and_the_batch_can_still_be_had(request):
+    # A shell that starts a process in the background has it ignore Ctrl-C.
+    request.addfinalizer(
+        partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+    )
     release = threading.Event()
 
     class Stuck(Squares):

@@ -17,7 +17,7 @@ from tests.fuzz.families import FAMILIES, draw_case
 from tests.fuzz.guards import Guards, KernelFault
 from tests.operators import all_kernels
 
-COUNT = 6000
+COUNT = 4500
 PATIENCE = 900  # seconds: cold, kernels are compiled on the way
 
 # Kernels that no case reaches, each for a reason.
@@ -39,6 +39,7 @@ UNREACHED: dict[str, str] = {
             "sum_absolutes",
             "sum_absolutes_backward",
             "bitwise_and",
+            "bitwise_or",
             "bitwise_xor",
             *("cdist_finish", "cdist_slopes", "cdist_combine"),
             "scatter_fold",

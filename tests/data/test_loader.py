@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 import traceback
-from functools import partial
 from collections import namedtuple
+from functools import partial
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ from tests.fuzz.families import FAMILIES, draw_case
 from tests.fuzz.guards import Guards, KernelFault
 from tests.operators import all_kernels
 
-COUNT = 4500
+COUNT = 6000
 PATIENCE = 900  # seconds: cold, kernels are compiled on the way
 
 # Kernels that no case reaches, each for a reason.

@@ -128,6 +128,8 @@ def conv2d_relu(
 
     Tensor cores rectify what they have in registers, other kernels in place. Values, gradients and NaN are those of the two
     operators one after the other; float16 and bfloat16 are rounded once, at the end. Arguments, shapes and errors as ``conv2d``.
+
+    Reference: V. Nair and G. Hinton, "Rectified linear units improve restricted Boltzmann machines" (2010), for the ReLU.
     """
     return _convolved("conv2d_relu", input, weight, bias, stride, padding, dilation, groups, True)
 

@@ -65,6 +65,8 @@ def linear_relu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
     Tensor cores rectify what they have in registers, other kernels in place. Values, gradients and NaN are those of the two
     operators one after the other; float16 and bfloat16 are rounded once, at the end. Arguments, shapes and errors as ``linear``.
+
+    Reference: V. Nair and G. Hinton, "Rectified linear units improve restricted Boltzmann machines" (2010), for the ReLU.
     """
     shapes.check_floating("linear_relu", input=input, weight=weight, bias=bias)
     w = weight._array.shape

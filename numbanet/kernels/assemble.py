@@ -35,7 +35,7 @@ _BLOCKS = {
     r"matmul\..*": launch.TILE**2,
     r"conv2d_gather\..*(forward|grad_input|grad_weight).*": launch.TILE**2,
     r"(batch|group)_norm\..*(forward|backward|sums)_cuda": 4 * launch.THREADS,
-    r"softmax\..*_lines|activation\..*prelu_backward.*": 32,
+    r"softmax\..*|activation\..*prelu_backward.*": 32,  # their LANES
 }
 
 USES_FLOAT64 = frozenset({"sin.flat_cuda", "cos.flat_cuda"})

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from numbanet.kernels import batch_norm, softmax
 from numbanet.kernels.assemble import USES_FLOAT64, Assembled, assemble_for, capability, problems, table
 from scripts import make_cuda_kernels_page
 
@@ -92,6 +93,8 @@ def test_counts_of_simple_kernels(both):
     assert (add.threads, add.read, add.written, add.operations, add.divisions) == (128, 8, 4, 2, 0)
     relu = kernels["activation.relu_backward.flat_cuda"]
     assert (relu.read, relu.written) == (8, 4)
+    assert {kernel.threads for kernel in both[9, 0] if kernel.module == "softmax"} == {softmax.LANES}
+    assert kernels["batch_norm.batch_norm_backward_cuda"].threads == batch_norm._threads()
     product = kernels["matmul_tensor_core.matmul_tensor_core"]
     assert product.threads == 256 and product.blocks() == 2 and product.operations > 1000
 

@@ -331,10 +331,12 @@ def test_ctrl_c_reaches_a_waiting_loader_and_the_batch_can_still_be_had(request)
     presses = threading.Thread(target=press)
     presses.start()
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        next(iterator)
-    caught.set()
-    presses.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(iterator)
+    finally:
+        caught.set()
+        presses.join()
     assert time.monotonic() - start < 30
     release.set()
     assert next(iterator)[1].numpy().tolist() == [0, 1]

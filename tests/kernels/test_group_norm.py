@@ -52,6 +52,7 @@ def gradients(shape: tuple[int, int, int], dtype: Any) -> list[np.ndarray]:
 @pytest.mark.parametrize("affine, center", list(product([False, True], [0, 1])))
 def test_twins(device: str, dtype: Any, affine: bool, center: int) -> None:
     near = {"rtol": 1e-5, "atol": 2e-5} if dtype == np.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    # The simulator takes a second for a shape: where both options differ, two shapes show that they are told apart.
     on_cuda = SHAPES if affine == bool(center) else SHAPES[:2]
     for shape, groups in SHAPES + LARGE if device == "cpu" else on_cuda:
         x, dy, weight, bias = make(shape, dtype, affine)

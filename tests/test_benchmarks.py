@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import importlib
 import importlib.util
 import json
@@ -15,10 +17,11 @@ import numpy as np
 import pytest
 
 import numbanet
-from benchmarks import bench_import, bench_kernels, bench_memory, bench_training, compare_torch
+from benchmarks import bench_import, bench_kernels, bench_memory, bench_training, compare_torch, train_notes
 from benchmarks.cases import CASES, CONVOLUTIONS, Convolution
 from benchmarks.networks import NETWORKS, Training, multiply_adds
 from numbanet import nn, optim  # noqa: F401 - imported at first use otherwise
+from numbanet.data import FashionMNIST
 
 ROOT = Path(__file__).resolve().parent.parent
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
@@ -46,6 +49,26 @@ def test_training_steps_lower_the_loss(name):
     step = Training(numbanet, NETWORKS[name], batch=8, lr=0.05)
     losses = [step().item() for _ in range(12)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("library", ["numbanet", pytest.param("torch", marks=needs_torch)])
+def test_a_training_goes_on_from_its_file_to_the_same_numbers(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_notes, "FashionMNIST", functools.partial(FashionMNIST, sample=True))
+    library = importlib.import_module(library)
+
+    def train(steps, checkpoint):
+        args = argparse.Namespace(steps=steps, test_images=100, checkpoint=checkpoint)
+        return train_notes.train(library, "lenet_bn", 0, args)
+
+    whole = train(23, None)  # an epoch of the sample is 20 steps
+    file = tmp_path / "training.safetensors"
+    parts = [train(steps, file) for steps in (3, 20, 21, 23)]
+    assert parts[-1]["losses"] == whole["losses"]
+    assert parts[-1]["test_acc"] == whole["test_acc"]
+    assert [row["epochs"] for row in whole["by_epoch"]] == [1, 23 / 20]
+    assert [row["epochs"] for row in parts[-1]["by_epoch"]] == [3 / 20, 1, 21 / 20, 23 / 20]
+    with pytest.raises(SystemExit, match="is of another training"):
+        train_notes.train(library, "lenet", 0, argparse.Namespace(steps=1, test_images=100, checkpoint=file))
 
 
 def test_case_names_are_unique_and_name_their_kind():

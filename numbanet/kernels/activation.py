@@ -33,7 +33,8 @@ from numbanet.kernels import launch
 from numbanet.kernels.index import (
     exp_,
     expm1_,
-    normal_,
+    fma,
+    half_normal_,
     read,
     scalar,
     select,
@@ -68,9 +69,18 @@ def _on_cuda(f: Any) -> Any:
 _CUDA_MATHS: dict[str, Any] = {"exp_": math.exp, "expm1_": math.expm1, "log1p_": math.log1p}
 _CUDA_MATHS["select"] = scalar(lambda condition, a, b: a if condition else b)
 _CUDA_MATHS["tanh_"] = scalar(lambda x, number: math.tanh(x))
-_CUDA_MATHS["normal_"] = scalar(
-    lambda x, number: (number(0.5) * math.erfc(x * number(-math.sqrt(0.5))), math.exp(number(-0.5) * x * x))
-)
+_CUDA_MATHS["gelu_"] = scalar(lambda x, number: x * (number(0.5) * math.erfc(x * number(-math.sqrt(0.5)))))
+
+
+@scalar
+def _gelu_slope_on_cuda(x, number):  # type: ignore[no-untyped-def]
+    bell = math.exp(number(-0.5) * x * x)
+    return number(0.5) * math.erfc(x * number(-math.sqrt(0.5))) + _limited(x, number(40)) * (
+        bell * number(1 / math.sqrt(2 * math.pi))
+    )
+
+
+_CUDA_MATHS["gelu_slope_"] = _gelu_slope_on_cuda
 for _helper in (sigmoid_, sigmoids_, softplus_):
     _CUDA_MATHS[_helper.__name__] = _on_cuda(_helper.py_func)
 
@@ -211,9 +221,21 @@ def _softplus_slope(dy, x, p, q, zero, number):  # type: ignore[no-untyped-def]
     return dy if x * p > q else bent
 
 
-def _gelu_slope(dy, x, p, q, zero, number):  # type: ignore[no-untyped-def]
-    share, bell = normal_(x, number)
-    return dy * (share + _limited(x, number(40)) * (bell * number(1 / math.sqrt(2 * math.pi))))
+# gelu: x P(Z <= x) of a standard normal Z is max(x, 0) - |x| P(Z > |x|), accurate far into the lower tail. Its slope is that
+# of max(x, 0), plus or minus P(Z > |x|) - |x| exp(-x**2 / 2) / sqrt(2 pi).
+
+
+@scalar
+def gelu_(x, number):  # type: ignore[no-untyped-def]
+    t, ratio, bell = half_normal_(x)
+    return fma(-(t * bell), ratio, x if x > number(0) else x * number(0))
+
+
+@scalar
+def gelu_slope_(x, number):  # type: ignore[no-untyped-def]
+    t, ratio, bell = half_normal_(x)
+    rest = bell * fma(number(-1 / math.sqrt(2 * math.pi)), t, ratio)
+    return rest if x < number(0) else number(1) - rest
 
 
 @scalar
@@ -349,9 +371,9 @@ celu = _activation("celu",  # p: alpha, q: 1 / alpha
 
 gelu = _activation("gelu",
     lambda x, p, q: x * (0.5 * _np_erfc(x * -math.sqrt(0.5))),
-    lambda x, p, q, number: x * normal_(x, number)[0],
+    lambda x, p, q, number: gelu_(x, number),
     lambda dy, x, p, q: dy * (0.5 * _np_erfc(x * -math.sqrt(0.5)) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
-    _gelu_slope)
+    lambda dy, x, p, q, zero, number: dy * gelu_slope_(x, number))
 
 gelu_tanh = _activation("gelu_tanh",
     lambda x, p, q: x * _np_sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)),

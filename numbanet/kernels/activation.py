@@ -473,17 +473,19 @@ def _prelu_forward_flat(task, x, weight, y, width, each):  # type: ignore[no-unt
     if each != 0:
         for i in range(n):
             value = read(x, start + i)
-            write(y, start + i, value if value > number(0) else value * read(weight, first + i))
+            below = value * read(weight, first + i)
+            write(y, start + i, select(value > number(0), value, below))
     else:
         slope = read(weight, row % weight.size)
         for i in range(n):
             value = read(x, start + i)
-            write(y, start + i, value if value > number(0) else value * slope)
+            write(y, start + i, select(value > number(0), value, value * slope))
 
 
 @tasks
 def _prelu_backward_flat(task, dy, x, weight, dx, pieces, width, each):  # type: ignore[no-untyped-def]
     number = x.dtype.type
+    zero = number(task >> 40)  # as in ``_backward``
     per_row = (width + CHUNK - 1) // CHUNK
     row = task // per_row
     first = task % per_row * CHUNK
@@ -492,15 +494,16 @@ def _prelu_backward_flat(task, dy, x, weight, dx, pieces, width, each):  # type:
     if each != 0:
         for i in range(n):
             value, grad = read(x, start + i), read(dy, start + i)
-            write(dx, start + i, grad if value > number(0) else grad * read(weight, first + i))
-            write(pieces, start + i, number(0) if value > number(0) else grad * value)
+            below = grad * read(weight, first + i)
+            write(dx, start + i, select(value > number(0), grad, below))
+            write(pieces, start + i, select(value > number(0), zero, grad * value))
     else:
         slope = read(weight, row % weight.size)
         total = number(0)
         for i in range(n):
             value, grad = read(x, start + i), read(dy, start + i)
-            write(dx, start + i, grad if value > number(0) else grad * slope)
-            total += number(0) if value > number(0) else grad * value
+            write(dx, start + i, select(value > number(0), grad, grad * slope))
+            total += select(value > number(0), zero, grad * value)
         write(pieces, task, total)
 
 

@@ -1119,6 +1119,9 @@ def _promoted(name: str, values: tuple[Any, ...]) -> tuple[list[Any], np.dtype, 
     return made, ranks[0][0] if len({r for r in ranks}) == 1 else dtypes.result_type(*ranks), device
 
 
+_NUMBERS = frozenset((float, int))
+
+
 def of_one_kind(values: Iterable[Any]) -> bool:
     """Whether these are CPU tensors of one dtype, which need no promotion: what the common call is made of."""
     dtype = None
@@ -1141,6 +1144,12 @@ def operands(name: str, *values: Any) -> list[Tensor]:
     """Tensors from tensors and numbers of one call, promoted to one dtype and checked to be on one device."""
     if of_one_kind(values):
         return list(values)
+    if len(values) == 2:  # a floating tensor and a number, which takes the tensor's dtype
+        a, b = values
+        if type(b) in _NUMBERS and of_one_kind((a,)) and dtypes.is_floating(a._array.dtype):
+            return [a, wrap(np.array(b, a._array.dtype))]
+        if type(a) in _NUMBERS and of_one_kind((b,)) and dtypes.is_floating(b._array.dtype):
+            return [wrap(np.array(a, b._array.dtype)), b]
     made, dtype, device = _promoted(name, values)
     for position, value in enumerate(made):
         if not isinstance(value, Tensor):

@@ -121,7 +121,10 @@ def _binary(kernel: Any, a: Tensor, b: Tensor, dtype: np.dtype | None = None, ou
     """Run a binary kernel: allocate (or write to ``out``), broadcasting."""
     x, y = devices.contiguous(a._array), devices.contiguous(b._array)
     if out is None:
-        shape = x.shape if x.shape == y.shape else broadcast_shapes(kernel.name, x.shape, y.shape)
+        if x.shape == y.shape or not y.shape:
+            shape = x.shape
+        else:
+            shape = broadcast_shapes(kernel.name, x.shape, y.shape) if x.shape else y.shape
         out = devices.empty(shape, dtype or x.dtype, a.device)
     else:
         x, y = inplace.disjoint(x, out), inplace.disjoint(y, out)

@@ -94,6 +94,10 @@ def _reduce(
     """Run a reduction kernel over ``dims``, and ``then`` (the same) over its results; ``extra`` go behind its output."""
     array = devices.contiguous(x._array)
     shape = array.shape
+    if len(dims) == len(shape) and not keepdim:  # the common case: everything into one number
+        out = devices.empty((1, 1), dtype, x.device)
+        kernel(array.reshape((1, array.size, 1)), out, *extra)
+        return wrap(out.reshape(()))
     for first, last in _groups(shape, dims):
         outer, n = product(shape[:first]), product(shape[first : last + 1])
         inner = product(shape[last + 1 :])
@@ -156,9 +160,21 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
         input = input.to(dtype=dtypes.as_dtype(dtype))
     if not input.is_floating_point():
         raise RuntimeError(f"mean: expected a floating tensor, got {input.dtype}; pass dtype= or convert with .float()")
-    dims = normalize_dims("mean", dim, input.ndim)
-    count = product(input._array.shape[d] for d in dims)
-    return Sum.apply(input, dims, keepdim) / float(count)
+    return Mean.apply(input, normalize_dims("mean", dim, input.ndim), keepdim)
+
+
+class Mean(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+        ctx.shape, ctx.dims = x._array.shape, dims
+        if not dims and x.ndim:  # nothing to reduce
+            return x.clone()
+        return _reduce(reduction.mean, x, dims, keepdim, x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        count = product(ctx.shape[d] for d in ctx.dims)
+        return _spread(grad / float(count), ctx.shape, ctx.dims), None, None
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:

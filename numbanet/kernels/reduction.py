@@ -3,6 +3,7 @@
 Contract::
 
     sum_(x, out)   prod(x, out)            out[o, j] = the sum (product) of x[o, :, j]
+    mean(x, out)                           out[o, j] = the sum of x[o, :, j] over n (NaN of nothing); floats only
     sum_squares(x, out)                    out[o, j] = the sum of x[o, :, j]**2
     sum_absolutes(x, out)                  out[o, j] = the sum of |x[o, :, j]|
     any_(x, out)   all_(x, out)            out is bool
@@ -92,12 +93,14 @@ def _fold(
     identity: int,
     lanes: np.dtype | None,
     term: Callable[..., Any] = lambda x: x,
+    finish: Callable[..., Any] = lambda total, n: total,
 ) -> Kernel:
     """The kernel ``name(x, out)`` that folds the terms of x[o, :, j] by ``step(accumulator, term(value))``.
 
     ``lanes`` is the dtype of the CPU's vector accumulators; None takes x's own for floats and int64 for others.
+    ``finish(total, n)`` makes the result of the total of n terms.
     """
-    step, term = scalar(step), scalar(term)
+    step, term, finish = scalar(step), scalar(term), scalar(finish)
 
     @jit(name=f"{name}_row")
     def row(x, start, end, identity, number):  # type: ignore[no-untyped-def]
@@ -144,7 +147,7 @@ def _fold(
         if inner == 1:
             result = row(x, o * n + low, o * n + high, neutral, partial.dtype.type)
             if segments == 1:
-                out[o] = result
+                out[o] = finish(result, n)
             else:
                 partial[place] = result
         else:
@@ -154,19 +157,19 @@ def _fold(
             columns(x, (o * n + low) * inner + first, high - low, inner, width, neutral, total)
             if segments == 1:
                 for j in range(width):
-                    write(out, o * inner + first + j, read(total, j))
+                    write(out, o * inner + first + j, finish(read(total, j), n))
             else:
                 for j in range(width):
                     write(partial, place * inner + first + j, read(total, j))
 
     @jit(name=f"{name}_join")
-    def join(partial, out, outer, inner, segments):  # type: ignore[no-untyped-def]
+    def join(partial, out, n, outer, inner, segments):  # type: ignore[no-untyped-def]
         for o in range(outer):
             for j in range(inner):
                 result = partial.dtype.type(identity)
                 for s in range(segments):
                     result = step(result, partial[(o * segments + s) * inner + j])
-                out[o * inner + j] = result
+                out[o * inner + j] = finish(result, n)
 
     def cpu(x: Any, out: Any) -> None:
         outer, n, inner = x.shape
@@ -175,11 +178,11 @@ def _fold(
             accumulator = out.dtype
         kind = lanes or (x.dtype if x.dtype.kind == "f" else accumulator)
         segments = _segments(outer, n, inner)
-        partial = empty((outer * segments * inner if segments > 1 else 0,), accumulator)
+        partial = empty((outer * segments * inner,), accumulator) if segments > 1 else _like(accumulator)
         flat = out.reshape(-1)
         fold(_tasks(outer, inner, segments), x.size, x.reshape(-1), flat, partial, _like(kind), n, inner, segments)
         if segments > 1:
-            join(partial, flat, outer, inner, segments)
+            join(partial, flat, n, outer, inner, segments)
 
     @cuda.jit
     def fold_cuda(x, out, n, inner, lanes, first):  # type: ignore[no-untyped-def]
@@ -219,7 +222,7 @@ def _fold(
                 total = larger
             out[place] = total
 
-    kernel = sum_cuda if name.startswith("sum") else fold_cuda
+    kernel = sum_cuda if name.startswith("sum") or name == "mean" else fold_cuda
 
     def cuda_(x: Any, out: Any) -> None:
         outer, n, inner = x.shape
@@ -229,6 +232,8 @@ def _fold(
             target = out.reshape(-1) if lanes == 1 else empty((outer * lanes * inner,), out.dtype, device_of(x))
             kernel[launch.line(target.size)](source, target, n, inner, lanes, first)
             if lanes == 1:
+                if name == "mean":
+                    _over_cuda[launch.line(target.size)](target, x.shape[1])
                 return
             source, n, first = target, lanes, 0
 
@@ -237,8 +242,23 @@ def _fold(
     return Kernel(name, reference=reference, cpu=cpu, cuda=cuda_)
 
 
+@cuda.jit
+def _over_cuda(out, n):  # type: ignore[no-untyped-def]
+    i = cuda.grid(1)
+    if i < out.size:
+        out[i] = out[i] / out.dtype.type(n) if n > 0 else out.dtype.type(math.nan)
+
+
+_cuda_kernels.append((_over_cuda, "void(float32[::1], int64)"))
+
+
 def sum_reference(x, out):  # type: ignore[no-untyped-def]
     out[...] = x.sum(axis=1, dtype=np.float64 if x.dtype.kind == "f" else np.int64)
+
+
+def mean_reference(x, out):  # type: ignore[no-untyped-def]
+    with np.errstate(invalid="ignore"):
+        out[...] = x.sum(axis=1, dtype=np.float64) / np.float64(x.shape[1])
 
 
 def prod_reference(x, out):  # type: ignore[no-untyped-def]
@@ -262,6 +282,7 @@ def all_reference(x, out):  # type: ignore[no-untyped-def]
 
 
 sum_ = _fold("sum", sum_reference, lambda total, x: total + x, 0, None)
+mean = _fold("mean", mean_reference, lambda total, x: total + x, 0, None, finish=lambda total, n: total / n)
 prod = _fold("prod", prod_reference, lambda total, x: total * x, 1, np.dtype(np.float64))
 sum_squares = _fold("sum_squares", sum_squares_reference, lambda total, x: total + x, 0, None, lambda x: x * x)
 sum_absolutes = _fold("sum_absolutes", sum_absolutes_reference, lambda total, x: total + x, 0, None, lambda x: abs(x))

@@ -37,6 +37,7 @@ def test_sum_and_prod(dtype, shape, device):
     x = sample(shape, dtype)
     eps = np.finfo(dtype).eps
     check(R.sum_, device, [x], [result_of(x)], atol=4 * eps * abs(x).sum(axis=1).max())
+    check(R.mean, device, [x], [result_of(x)], atol=4 * eps * abs(x).mean(axis=1).max())
     check(R.prod, device, [x], [result_of(x)], rtol=2 * eps * (shape[1] if device == "cuda" else 4))
     check(R.sum_squares, device, [x], [result_of(x)], rtol=40 * eps)
     check(R.sum_absolutes, device, [x], [result_of(x)], rtol=40 * eps)
@@ -125,6 +126,7 @@ def test_long_reductions(shape):
     """Shapes that are cut into segments and blocks; the number of threads must not show."""
     x = sample(shape)
     check(R.sum_, "cpu", [x], [result_of(x)], atol=2e-7 * abs(x).sum(axis=1).max())
+    check(R.mean, "cpu", [x], [result_of(x)], atol=2e-7 * abs(x).mean(axis=1).max())
     check_threads(R.sum_, [x], [result_of(x)])
     check(R.sum_squares, "cpu", [x], [result_of(x)], rtol=1e-6)
     check(R.moments, "cpu", [x], [result_of(x), result_of(x)], rtol=1e-5, atol=1e-6)
@@ -154,14 +156,15 @@ def test_sum_is_accurate_to_float32_rounding(device):
 def test_infinities_and_nan_in_sums(device):
     x = np.ones((4, 70, 1), np.float32)
     x[0, 3], x[1, 5], x[2, 7], x[3, 9], x[3, 60] = np.inf, -np.inf, np.nan, np.inf, -np.inf
-    (total,) = run(R.sum_, device, [x], [result_of(x)])
-    np.testing.assert_array_equal(total[:, 0], [np.inf, -np.inf, np.nan, np.nan])
+    for kernel in (R.sum_, R.mean):
+        (total,) = run(kernel, device, [x], [result_of(x)])
+        np.testing.assert_array_equal(total[:, 0], [np.inf, -np.inf, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_empty(device):
     x = np.empty((2, 0, 3), np.float32)
-    for kernel, neutral in [(R.sum_, 0), (R.prod, 1)]:
+    for kernel, neutral in [(R.sum_, 0), (R.prod, 1), (R.mean, np.nan)]:
         np.testing.assert_array_equal(run(kernel, device, [x], [result_of(x)])[0], np.full((2, 3), neutral))
     for shape in [(0, 4, 1), (2, 4, 0)]:
         x = np.empty(shape, np.float32)

@@ -129,7 +129,7 @@ def _add_sums(v: Vectors, n: Any, sums: Any, step: Any) -> None:
         value, weight, other = step(i, mask)
         return [
             builder.fadd(held[0], value),
-            builder.fadd(held[1], builder.fmul(weight, other, ("contract",)), ("contract",)),
+            builder.fadd(held[1], builder.fmul(weight, other, flags=("contract",)), flags=("contract",)),
         ]
 
     def many(i: Any, held: list[Any]) -> list[Any]:
@@ -241,8 +241,8 @@ def _scale_run(typingctx, x, at, y, y0, n, center, scale, shift):  # type: ignor
         middle, factor, rest = (v.splat(value, v.lanes) for value in args[5:])
 
         def step(i: Any, mask: Any, held: list[Any]) -> list[Any]:
-            value = builder.fmul(_deviation(v, source, i, mask, middle), factor, ("contract",))
-            v.store(builder.fadd(value, rest, ("contract",)), target, i, v.lanes, mask)
+            value = builder.fmul(_deviation(v, source, i, mask, middle), factor, flags=("contract",))
+            v.store(builder.fadd(value, rest, flags=("contract",)), target, i, v.lanes, mask)
             return held
 
         _over_run(v, args[4], [], step)
@@ -295,10 +295,10 @@ def _gradient_run(typingctx, dy, d0, x, at, dx, o0, n, center, scale, slope, shi
         middle, factor, tilt, rest = (v.splat(value, v.lanes) for value in args[7:])
 
         def step(i: Any, mask: Any, held: list[Any]) -> list[Any]:
-            value = builder.fmul(v.load(gradient, i, v.lanes, mask), factor, ("contract",))
-            value = builder.fsub(value, rest, ("contract",))
-            lean = builder.fmul(_deviation(v, source, i, mask, middle), tilt, ("contract",))
-            v.store(builder.fsub(value, lean, ("contract",)), target, i, v.lanes, mask)
+            value = builder.fmul(v.load(gradient, i, v.lanes, mask), factor, flags=("contract",))
+            value = builder.fsub(value, rest, flags=("contract",))
+            lean = builder.fmul(_deviation(v, source, i, mask, middle), tilt, flags=("contract",))
+            v.store(builder.fsub(value, lean, flags=("contract",)), target, i, v.lanes, mask)
             return held
 
         _over_run(v, args[6], [], step)

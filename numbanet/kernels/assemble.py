@@ -34,7 +34,8 @@ _ARITHMETIC = frozenset(
 _BLOCKS = {
     r"matmul\..*": launch.TILE**2,
     r"conv2d_gather\..*(forward|grad_input|grad_weight).*": launch.TILE**2,
-    r"(batch|group)_norm\..*(forward|backward|sums)_cuda": 4 * launch.THREADS,
+    r"batch_norm\..*(forward|backward)_cuda": 2 * launch.THREADS,
+    r"group_norm\..*(forward|backward|sums)_cuda": 4 * launch.THREADS,
     r"softmax\..*|activation\..*prelu_backward.*": 32,  # their LANES
 }
 

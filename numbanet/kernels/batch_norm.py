@@ -23,8 +23,8 @@ wanted. All C-contiguous, one dtype (float32 or float64). The caller allocates; 
 under ReLU, and dy passes where y is NaN. y is rounded before add is added, as the sum of two arrays would have it.
 
 Statistics: the CPU takes two passes over pieces of a channel, the second about the mean that the first found, with sums
-of at most _RUN elements in vector lanes and float64 from there on, and merges the pieces in order (Chan et al.); y uses the mean to twice the precision it is saved in, so that data with a large offset keeps its digits. CUDA takes
-compensated sums in two passes. Pieces follow from the shapes alone, so the number of threads changes nothing.
+of at most _RUN elements in vector lanes and float64 from there on, and merges the pieces in order (Chan et al.); y uses the mean to twice the precision it is saved in, so that data with a large offset keeps its digits. CUDA does
+the same with compensated sums, a block for each piece. Pieces follow from the shapes alone, so the number of threads changes nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from numbanet.devices import cuda, empty
+from numbanet.devices import cuda, device_of, empty
 from numbanet.kernels import launch
 from numbanet.kernels.index import address, read_at, select
 from numbanet.kernels.kernel import Kernel, jit
@@ -49,6 +49,7 @@ from numbanet.kernels.simd import loop as vector_loop
 
 _PIECE = 16384  # elements of a channel that are summed together: the second pass finds them in the second-level cache
 _MOST = 64  # pieces of a channel at most
+_CUDA_PIECE = 8192  # elements of a channel that a block on CUDA should have at least: sixteen for each thread
 _RUN = 2048  # elements that are summed in vector lanes
 _COLUMNS = 64  # channels of one task where S = 1
 _ABREAST = 4  # vectors of a sum kept apart, or each addition would wait for the one before
@@ -505,62 +506,120 @@ def _batch_norm_train_forward_cpu(
     mean[:], inv_std[:], var[:] = table[_MEAN], table[_INV_STD], table[_VAR]
 
 
+# On CUDA a block takes a piece of a channel. Where a channel is one piece, one launch does all; else the first launch leaves each
+# piece's sums in ``partial`` (channels, pieces, numbers), and every block of the second one joins those of its channel, in order.
+_WHOLE, _SUMS, _APPLY = 0, 1, 2
+
+
 def _threads() -> int:
-    """Threads of a block that makes one channel."""
-    return min(1024, 4 * launch.THREADS)
+    """Threads of a block."""
+    return min(1024, 2 * launch.THREADS)
+
+
+def _cuda_pieces(channels: int, count: int) -> int:
+    """Into how many pieces a channel of ``count`` elements is cut: for eight blocks on each of 128 multiprocessors, if it is worth it."""
+    return max(1, min(-(-1024 // channels), count // _CUDA_PIECE))
+
+
+@cuda.jit(device=True, inline="always")
+def _sum_of_block(value, tree, t, threads):  # type: ignore[no-untyped-def]
+    """The sum of the threads' values, for each of them."""
+    tree[t] = value
+    cuda.syncthreads()
+    width = threads
+    while width > 1:
+        half = (width + 1) // 2
+        if t + half < width:
+            tree[t] += tree[t + half]
+        cuda.syncthreads()
+        width = half
+    total = tree[0]
+    cuda.syncthreads()
+    return total
 
 
 @cache
 def _train_forward_cuda_kernel(threads: int) -> Any:
-    """The kernel for blocks of ``threads`` threads; a block makes a channel."""
+    """The kernel for blocks of ``threads`` threads."""
 
-    @cuda.jit
-    def batch_norm_train_forward_cuda(x, weight, bias, add, y, mean, inv_std, var, eps, relu):  # type: ignore[no-untyped-def]
+    @cuda.jit(**launch.bounds(threads, 3))
+    def batch_norm_train_forward_cuda(
+        x, weight, bias, add, y, mean, inv_std, var, partial, channels, s, count, pieces, stage, eps, relu
+    ):  # type: ignore[no-untyped-def]
         tree = cuda.shared.array(threads, dtype=x.dtype)
-        c, t = cuda.blockIdx.x, cuda.threadIdx.x
-        channels, s, count = x.shape[1], x.shape[2], x.shape[0] * x.shape[2]
-        zero, one = x.dtype.type(0), x.dtype.type(1)
-        # The mean in two parts, as of data with a large offset one number holds too few digits; then the variance.
-        center, rest, spread = zero, zero, zero
-        for moment in range(3):
-            total, lost = zero, zero  # Kahan
-            for i in range(t, count, threads):
-                value = (x[i // s, c, i % s] - center) - rest
-                if moment == 2:
-                    value = value * value
-                value -= lost
-                new = total + value
-                lost = (new - total) - value
-                total = new
-            tree[t] = total
-            cuda.syncthreads()
-            width = threads
-            while width > 1:
-                half = (width + 1) // 2
-                if t + half < width:
-                    tree[t] += tree[t + half]
-                cuda.syncthreads()
-                width = half
-            total = tree[0] / x.dtype.type(count)
-            if moment == 0:
-                center = total
-            elif moment == 1:
-                rest = total
-            else:
-                spread = total
-            cuda.syncthreads()
-        inverse = one / math.sqrt(spread + eps)
-        if t == 0:
+        number = x.dtype.type
+        zero = number(0)
+        t = cuda.threadIdx.x
+        c = cuda.blockIdx.x // pieces
+        piece = cuda.blockIdx.x - c * pieces
+        first, last = piece * count // pieces, (piece + 1) * count // pieces
+        # A thread's elements are ``threads`` apart, which is ``ahead`` whole images and ``aside`` positions.
+        start = first + t
+        image, aside = start // s, threads % s
+        p0 = start - image * s
+        at0 = (image * channels + c) * s + p0
+        step, jump = threads // s * channels * s + aside, (channels - 1) * s
+        # The mean in two parts, as of data with a large offset one number holds too few digits; then squares about it.
+        center, rest, squares = zero, zero, zero
+        if stage != _APPLY:
+            for moment in range(3):
+                total, lost = zero, zero  # Kahan
+                at, p = at0, p0
+                for _ in range(start, last, threads):
+                    value = (x[at] - center) - rest
+                    if moment == 2:
+                        value = value * value
+                    value -= lost
+                    new = total + value
+                    lost = (new - total) - value
+                    total = new
+                    at += step
+                    p += aside
+                    if p >= s:
+                        p -= s
+                        at += jump
+                total = _sum_of_block(total, tree, t, threads)
+                if moment == 0:
+                    center = total / number(last - first)
+                elif moment == 1:
+                    rest = total / number(last - first)
+                else:
+                    squares = total
+            if stage == _SUMS:
+                if t == 0:
+                    place = (c * pieces + piece) * 3
+                    partial[place], partial[place + 1], partial[place + 2] = center, rest, squares
+                return
+        else:
+            base = c * pieces * 3
+            center = partial[base]
+            for k in range(pieces):
+                n = number((k + 1) * count // pieces - k * count // pieces)
+                rest += n * ((partial[base + 3 * k] - center) + partial[base + 3 * k + 1])
+            rest /= number(count)
+            for k in range(pieces):
+                n = number((k + 1) * count // pieces - k * count // pieces)
+                gap = (partial[base + 3 * k] - center) + (partial[base + 3 * k + 1] - rest)
+                squares += partial[base + 3 * k + 2] + n * gap * gap
+        spread = squares / number(count)
+        inverse = number(1) / math.sqrt(spread + eps)
+        if t == 0 and piece == 0:
             mean[c], inv_std[c], var[c] = center + rest, inverse, spread
         scale = inverse * weight[c] if weight.size > 0 else inverse
         shift = bias[c] if bias.size > 0 else zero
-        for i in range(t, count, threads):
-            value = ((x[i // s, c, i % s] - center) - rest) * scale + shift
+        at, p = at0, p0
+        for _ in range(start, last, threads):
+            value = ((x[at] - center) - rest) * scale + shift
             if add.size > 0:
-                value += add[(i // s * channels + c) * s + i % s]
+                value += add[at]
             if relu != 0 and value <= zero:
                 value = zero
-            y[i // s, c, i % s] = value
+            y[at] = value
+            at += step
+            p += aside
+            if p >= s:
+                p -= s
+                at += jump
 
     return batch_norm_train_forward_cuda
 
@@ -568,12 +627,16 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
 def _batch_norm_train_forward_cuda(
     x: Any, weight: Any, bias: Any, add: Any, y: Any, mean: Any, inv_std: Any, var: Any, eps: float, relu: int
 ) -> None:
-    if x.shape[1]:
-        threads = _threads()
+    n, c, s = x.shape
+    if c:
+        threads, pieces = _threads(), _cuda_pieces(c, n * s)
         number = np.dtype(x.dtype).type  # a Python float would bring float64 arithmetic into the kernel
-        _train_forward_cuda_kernel(threads)[x.shape[1], threads](
-            x, weight, bias, add.reshape(add.size), y, mean, inv_std, var, number(eps), int(relu)
-        )
+        partial = empty((c * pieces * 3 if pieces > 1 else 0,), x.dtype, device_of(x))
+        arrays = x.reshape(x.size), weight, bias, add.reshape(add.size), y.reshape(y.size), mean, inv_std, var, partial
+        for stage in (_SUMS, _APPLY) if pieces > 1 else (_WHOLE,):
+            _train_forward_cuda_kernel(threads)[c * pieces, threads](
+                *arrays, c, max(s, 1), n * s, pieces, stage, number(eps), int(relu)
+            )
 
 
 batch_norm_train_forward = Kernel(
@@ -814,44 +877,59 @@ def _batch_norm_train_backward_cpu(
 
 @cache
 def _backward_cuda_kernel(threads: int) -> Any:
-    """The kernel for blocks of ``threads`` threads; a block makes a channel. ``spread``: inv_std, or the running variance."""
+    """The kernel for blocks of ``threads`` threads. ``spread``: inv_std, or the running variance."""
 
-    @cuda.jit
-    def batch_norm_backward_cuda(dy, x, weight, mean, spread, y, dx, dweight, dbias, dadd, eps, train):  # type: ignore[no-untyped-def]
+    @cuda.jit(**launch.bounds(threads, 4))
+    def batch_norm_backward_cuda(
+        dy, x, weight, mean, spread, y, dx, dweight, dbias, dadd, partial, channels, s, count, pieces, stage, eps, train
+    ):  # type: ignore[no-untyped-def]
         tree = cuda.shared.array(threads, dtype=x.dtype)
-        c, t = cuda.blockIdx.x, cuda.threadIdx.x
-        channels, s, count = x.shape[1], x.shape[2], x.shape[0] * x.shape[2]
-        zero, one = x.dtype.type(0), x.dtype.type(1)
+        number = x.dtype.type
+        zero = number(0)
+        t = cuda.threadIdx.x
+        c = cuda.blockIdx.x // pieces
+        piece = cuda.blockIdx.x - c * pieces
+        first, last = piece * count // pieces, (piece + 1) * count // pieces
+        start = first + t  # and on as in the forward pass
+        image, aside = start // s, threads % s
+        p0 = start - image * s
+        at0 = (image * channels + c) * s + p0
+        step, jump = threads // s * channels * s + aside, (channels - 1) * s
         center = mean[c]
-        inverse = spread[c] if train != 0 else one / math.sqrt(spread[c] + eps)
-        plain, weighted = zero, zero
-        for which in range(2):  # sum dy, then sum dy * (x - mean) * inv_std
-            total, lost = zero, zero  # Kahan
-            for i in range(t, count, threads):
-                value = dy[i // s, c, i % s]
-                if y.size > 0 and y[(i // s * channels + c) * s + i % s] <= zero:
+        inverse = spread[c] if train != 0 else number(1) / math.sqrt(spread[c] + eps)
+        plain, weighted = zero, zero  # sum dy, and sum dy * (x - mean) * inv_std
+        if stage != _APPLY:
+            plain_lost, weighted_lost = zero, zero  # Kahan
+            at, p = at0, p0
+            for _ in range(start, last, threads):
+                value = dy[at]
+                if y.size > 0 and y[at] <= zero:
                     value = zero
-                if which == 1:
-                    value = value * ((x[i // s, c, i % s] - center) * inverse)
-                value -= lost
-                new = total + value
-                lost = (new - total) - value
-                total = new
-            tree[t] = total
-            cuda.syncthreads()
-            width = threads
-            while width > 1:
-                half = (width + 1) // 2
-                if t + half < width:
-                    tree[t] += tree[t + half]
-                cuda.syncthreads()
-                width = half
-            if which == 0:
-                plain = tree[0]
-            else:
-                weighted = tree[0]
-            cuda.syncthreads()
-        if t == 0:
+                product = value * ((x[at] - center) * inverse) - weighted_lost
+                new = weighted + product
+                weighted_lost = (new - weighted) - product
+                weighted = new
+                value -= plain_lost
+                new = plain + value
+                plain_lost = (new - plain) - value
+                plain = new
+                at += step
+                p += aside
+                if p >= s:
+                    p -= s
+                    at += jump
+            plain = _sum_of_block(plain, tree, t, threads)
+            weighted = _sum_of_block(weighted, tree, t, threads)
+            if stage == _SUMS:
+                if t == 0:
+                    place = (c * pieces + piece) * 2
+                    partial[place], partial[place + 1] = plain, weighted
+                return
+        else:
+            for k in range(c * pieces, (c + 1) * pieces):
+                plain += partial[2 * k]
+                weighted += partial[2 * k + 1]
+        if t == 0 and piece == 0:
             if dweight.size > 0:
                 dweight[c] = weighted
             if dbias.size > 0:
@@ -859,18 +937,23 @@ def _backward_cuda_kernel(threads: int) -> Any:
         scale = inverse * weight[c] if weight.size > 0 else inverse
         slope, shift = zero, zero
         if train != 0:
-            slope, shift = weighted / x.dtype.type(count), plain / x.dtype.type(count)
-        for i in range(t, count, threads):
-            value = dy[i // s, c, i % s]
+            slope, shift = weighted / number(count), plain / number(count)
+        at, p = at0, p0
+        for _ in range(start, last, threads):
+            value = dy[at]
             if y.size > 0:
-                at = (i // s * channels + c) * s + i % s
                 if y[at] <= zero:
                     value = zero
                 if dadd.size > 0:
                     dadd[at] = value
             if train != 0:
-                value -= shift + (x[i // s, c, i % s] - center) * inverse * slope
-            dx[i // s, c, i % s] = scale * value
+                value -= shift + (x[at] - center) * inverse * slope
+            dx[at] = scale * value
+            at += step
+            p += aside
+            if p >= s:
+                p -= s
+                at += jump
 
     return batch_norm_backward_cuda
 
@@ -879,13 +962,19 @@ def _backward_cuda(
     dy: Any, x: Any, weight: Any, mean: Any, spread: Any, y: Any,
     dx: Any, dweight: Any, dbias: Any, dadd: Any, eps: float, train: int,
 ) -> None:  # fmt: skip
-    if x.shape[1]:
-        threads = _threads()
+    n, c, s = x.shape
+    if c:
+        threads, pieces = _threads(), _cuda_pieces(c, n * s)
         number = np.dtype(x.dtype).type
-        _backward_cuda_kernel(threads)[x.shape[1], threads](
-            dy, x, weight, mean, spread, y.reshape(y.size),
-            dx, dweight, dbias, dadd.reshape(dadd.size), number(eps), train,
+        partial = empty((c * pieces * 2 if pieces > 1 else 0,), x.dtype, device_of(x))
+        arrays = (
+            dy.reshape(dy.size), x.reshape(x.size), weight, mean, spread, y.reshape(y.size),
+            dx.reshape(dx.size), dweight, dbias, dadd.reshape(dadd.size), partial,
         )  # fmt: skip
+        for stage in (_SUMS, _APPLY) if pieces > 1 else (_WHOLE,):
+            _backward_cuda_kernel(threads)[c * pieces, threads](
+                *arrays, c, max(s, 1), n * s, pieces, stage, number(eps), train
+            )
 
 
 def _batch_norm_train_backward_cuda(
@@ -988,16 +1077,16 @@ batch_norm_update_running = Kernel(
     cuda=_batch_norm_update_running_cuda,
 )
 
-_FLAT, _CUBE = "float32[::1]", "float32[:, :, ::1]"
+_FLAT = "float32[::1]"
 CUDA_KERNELS = (
     (
         lambda: _train_forward_cuda_kernel(_threads()),
-        f"void({_CUBE}, {_FLAT}, {_FLAT}, {_FLAT}, {_CUBE}, {_FLAT}, {_FLAT}, {_FLAT}, float32, int64)",
+        f"void({', '.join([_FLAT] * 9)}, {'int64, ' * 5}float32, int64)",
     ),
     (_batch_norm_eval_forward_cuda_kernel, f"void({', '.join([_FLAT] * 7)}, float32, int64, int64, int64)"),
     (
         lambda: _backward_cuda_kernel(_threads()),
-        f"void({_CUBE}, {_CUBE}, {', '.join([_FLAT] * 4)}, {_CUBE}, {', '.join([_FLAT] * 3)}, float32, int64)",
+        f"void({', '.join([_FLAT] * 11)}, {'int64, ' * 5}float32, int64)",
     ),
     (_batch_norm_update_running_cuda_kernel, f"void({', '.join([_FLAT] * 4)}, float32, float32, float32)"),
 )

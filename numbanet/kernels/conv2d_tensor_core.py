@@ -191,7 +191,7 @@ def _product_kernel(kind: str, tile: Tile) -> Any:
     size, results, strip, of_out = STAGES * stage, 4 * high * wide, 4 * wide, 2 * wide
     mine, staged_words, warps = columns * 4 // threads, columns * DEPTH // threads, down * across
 
-    @cuda.jit(**mma.bounds(tile))
+    @cuda.jit(**launch.bounds(tile.threads, 2))
     def conv2d_product_tensor_core(source, packed, bias, add, out, ends, steps, scales, numbers, places):
         words = cuda.shared.array(size, numba.uint32, alignment=16)
         total = cuda.local.array(results, numba.float32)
@@ -396,7 +396,7 @@ def _grad_weight_kernel(kind: str, tile: Tile, chunks: bool) -> Any:
     of_left, of_right = rows * 4 // threads, columns * 4 // threads
     staged_left, staged_right = rows * DEPTH // threads, columns * DEPTH // threads
 
-    @cuda.jit(**mma.bounds(tile))
+    @cuda.jit(**launch.bounds(tile.threads, 2))
     def conv2d_grad_weight_tensor_core(dy, x, partials, ends, steps, dy_scales, x_scales, numbers, kernel):
         words = cuda.shared.array(size, numba.uint32, alignment=16)
         total = cuda.local.array(results, numba.float32)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numbanet import devices
+
 THREADS = 128  # threads of a one-dimensional block
 TILE = 16  # edge of a square block and of its shared-memory tiles
 
@@ -14,3 +18,8 @@ def line(n: int) -> tuple[int, int]:
 def tiles(rows: int, columns: int, depth: int = 1) -> tuple[tuple[int, int, int], tuple[int, int]]:
     """(grid, block) of TILE x TILE blocks that cover a (depth, rows, columns) array; x runs along the columns."""
     return (max(1, -(-columns // TILE)), max(1, -(-rows // TILE)), max(1, depth)), (TILE, TILE)
+
+
+def bounds(threads: int, blocks: int) -> dict[str, Any]:
+    """Options for ``cuda.jit``: registers such that ``blocks`` blocks share a multiprocessor (the simulator knows no bounds)."""
+    return {} if devices.SIMULATOR else {"launch_bounds": (threads, blocks)}

@@ -27,7 +27,7 @@ from typing import Any
 import numba
 
 from numbanet.devices import cuda
-from numbanet.kernels import mma
+from numbanet.kernels import launch, mma
 from numbanet.kernels.mma import CHUNK, DEPTH, STAGES, Tile, commit_copies, copy_4, place, quotient
 
 
@@ -116,7 +116,7 @@ def _matmul_kernel(kind: str, tile: Tile, left_chunks: bool, right_chunks: bool)
     size, results, strip, right = STAGES * stage, 4 * high * wide, 4 * wide, rows * DEPTH
     of_left, of_right = rows * DEPTH // threads, columns * DEPTH // threads
 
-    @cuda.jit(**mma.bounds(tile))
+    @cuda.jit(**launch.bounds(tile.threads, 2))
     def matmul_tensor_core(a, b, bias, add, out, m, n, depth, a_batch, a_row, a_term, b_batch, b_column, b_term, relu):
         words = cuda.shared.array(size, numba.uint32, alignment=16)
         total = cuda.local.array(results, numba.float32)

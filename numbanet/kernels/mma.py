@@ -325,11 +325,6 @@ LARGE = Tile(2, 4, 4, 4)  # 128 x 128 results, 8 warps, 48 KiB: as much as share
 SMALL = Tile(2, 2, 2, 4)  # 64 x 64 results, 4 warps, 24 KiB: for few rows, or where large tiles leave the device idle
 
 
-def bounds(tile: Tile, blocks: int = 2) -> dict[str, Any]:
-    """Options for ``cuda.jit``: registers such that ``blocks`` blocks share a multiprocessor (the simulator knows no bounds)."""
-    return {} if devices.SIMULATOR else {"launch_bounds": (tile.threads, blocks)}
-
-
 def terms_of_word(kind: str) -> int:
     """How many terms of the sum a word holds."""
     return 1 if kind == "tf32" else 2

@@ -20,6 +20,7 @@ EPS = 1e-5
 def _tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "THREADS", 3)
     monkeypatch.setattr(B, "_threads", lambda: 3)
+    monkeypatch.setattr(B, "_CUDA_PIECE", 8)
 
 
 def cases(device: str) -> list[tuple[int, int, int]]:
@@ -157,6 +158,13 @@ def test_data_with_a_large_offset_keeps_its_digits(device: str, spatial: int) ->
     none = np.empty(0, np.float32)
     outputs = statistics(shape, np.float32)
     check(B.batch_norm_train_forward, device, [x, none, none, none], outputs, EPS, 0, rtol=2e-6, atol=2e-6)
+
+
+def test_blocks_of_a_channel_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [B._cuda_pieces(3, count) for count in (0, 1, 15, 16, 20)] == [1, 1, 1, 2, 2]  # these shapes are tested above
+    monkeypatch.undo()
+    assert B._cuda_pieces(64, 32 * 56 * 56) == 12 and B._cuda_pieces(512, 32 * 14 * 14) == 1
+    assert B._cuda_pieces(1, 1 << 30) == 1024
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,7 +1,12 @@
 """Batch normalisation written by hand from tensor arithmetic, beside the layer that numbanet has.
 
-python examples/batch_norm_from_scratch.py
+    python examples/batch_norm_from_scratch.py           # the embedded sample
+    python examples/batch_norm_from_scratch.py --full    # as in the notes: all 60,000 images
+
+First both layers' outputs and gradients side by side, then LeNet trained with the handmade one.
 """
+
+from _course import course
 
 import numbanet
 from numbanet import nn
@@ -39,19 +44,41 @@ class BatchNorm(nn.Module):
         return Y
 
 
-numbanet.manual_seed(0)
-X = numbanet.randn(8, 3, 5, 5) * 2 + 1
-weights = numbanet.randn(8, 3, 5, 5)  # of an arbitrary loss, so that the gradients are not all zero
+def compare():
+    """The same images through both layers: what comes out, and the gradients that come back."""
+    numbanet.manual_seed(0)
+    X = numbanet.randn(8, 3, 5, 5) * 2 + 1
+    weights = numbanet.randn(8, 3, 5, 5)  # of an arbitrary loss, so that the gradients are not all zero
+    gradients = []
+    for layer in (BatchNorm(3, num_dims=4), nn.BatchNorm2d(3)):
+        X.requires_grad_()
+        X.grad = None
+        Y = layer(X)
+        (Y * weights).sum().backward()
+        gradients.append(X.grad)
+        means, deviations = Y.mean(dim=(0, 2, 3)).data, Y.std(dim=(0, 2, 3)).data
+        print(f"{layer.__class__.__name__}: means {means}, standard deviations {deviations}")
+    print(f"largest difference between the two gradients: {(gradients[0] - gradients[1]).abs().max():.1e}")
 
-gradients = []
-for layer in (BatchNorm(3, num_dims=4), nn.BatchNorm2d(3)):
-    X.requires_grad_()
-    X.grad = None
-    Y = layer(X)
-    (Y * weights).sum().backward()
-    gradients.append(X.grad)
-    print(
-        f"{layer.__class__.__name__}: means {Y.mean(dim=(0, 2, 3)).data}, standard deviations {Y.std(dim=(0, 2, 3)).data}"
+
+def lenet():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, kernel_size=5), BatchNorm(6, num_dims=4), nn.Sigmoid(),
+        nn.MaxPool2d(kernel_size=2, stride=2),
+        nn.Conv2d(6, 16, kernel_size=5), BatchNorm(16, num_dims=4), nn.Sigmoid(),
+        nn.MaxPool2d(kernel_size=2, stride=2),
+        nn.Flatten(),
+        nn.Linear(256, 120), BatchNorm(120, num_dims=2), nn.Sigmoid(),
+        nn.Linear(120, 84), BatchNorm(84, num_dims=2), nn.Sigmoid(),
+        nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    compare()
+    course(
+        lenet,
+        __doc__,
+        full={"resize": 28, "batch_size": 256, "optimizer": "sgd", "lr": 1.0, "epochs": 10},
+        sample={"resize": 28, "batch_size": 100, "optimizer": "sgd", "lr": 1.0, "epochs": 15},
     )
-
-print(f"largest difference between the two gradients: {(gradients[0] - gradients[1]).abs().max():.1e}")

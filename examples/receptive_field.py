@@ -1,8 +1,8 @@
 """What a pixel of a feature map sees of the image: computed, measured and drawn.
 
-    python examples/receptive_field.py [--output runs/receptive_field]
+    python examples/receptive_field.py [--full] [--output runs/receptive_field]
 
-The picture needs matplotlib.
+What is measured is a mean over 64 test images of Fashion-MNIST, with --full over all 10,000. The picture needs matplotlib.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import numpy as np
 
 import numbanet
 from numbanet import inspect, nn
-from numbanet.data import load_fashion_mnist_sample
+from numbanet.data import FashionMNIST
 
 # Three layers of 3 x 3 see as much as one of 7 x 7, with fewer parameters and two nonlinearities more.
 three = nn.Sequential(nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
@@ -47,6 +47,7 @@ class Residual(nn.Module):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="measure on all test images of Fashion-MNIST")
     parser.add_argument("--output", default="runs/receptive_field", help="folder for the picture")
     args = parser.parse_args()
     out = Path(args.output)
@@ -59,9 +60,9 @@ if __name__ == "__main__":
     )  # fmt: skip
     print(inspect.summary(net, (1, 1, 112, 112), depth=1))
 
-    # Sixteen garments as one image of 112 x 112 pixels; the gradient is averaged over four such images.
-    pixels = load_fashion_mnist_sample(train=False)[0][:64] / np.float32(255)
-    mosaics = pixels.reshape(4, 4, 4, 28, 28).transpose(0, 1, 3, 2, 4).reshape(4, 1, 112, 112)
+    # Sixteen garments as one image of 112 x 112 pixels; the gradient is averaged over such images.
+    pixels = FashionMNIST(train=False, sample=not args.full).data[: None if args.full else 64] / np.float32(255)
+    mosaics = pixels.reshape(-1, 4, 4, 28, 28).transpose(0, 1, 3, 2, 4).reshape(-1, 1, 112, 112)
     images = numbanet.tensor(np.ascontiguousarray(mosaics))
     inspect.plot_receptive_field(net, images, ("0.0", "0", "2", "4"), out / "receptive_field.png")
     inspect.graph(net, (1, 1, 112, 112)).save(out / "net.svg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -44,6 +45,17 @@ def test_learn_edge_kernel():
     losses = [float(text) for text in re.findall(r"loss ([\d.]+)", out)]
     assert len(losses) == 10
     assert losses[-1] < 0.01
+
+
+def test_learn_edge_kernel_from_photographs(monkeypatch, capsys):
+    example = script("learn_edge_kernel.py")
+    monkeypatch.setattr(example, "FashionMNIST", functools.partial(FashionMNIST, sample=True))
+    batches = example.Photographs()
+    assert len(batches) == len(list(batches)) == 25
+    example.learn(list(batches) * 4, lr=2e-3)
+    out = capsys.readouterr().out
+    first, second = map(float, re.search(r"learnt: tensor\(\[\[\s*(-?[\d.]+), (-?[\d.]+)\]\]\)", out).groups())
+    assert abs(first - 1) < 0.05 and abs(second + 1) < 0.05
 
 
 # The notes' networks: what a script prints at tiny settings, and how many parameters its network has at the notes'.
@@ -124,8 +136,10 @@ def test_googlenet():
 
 
 def test_batch_norm_from_scratch():
-    out = run("batch_norm_from_scratch.py")
+    out = run("batch_norm_from_scratch.py", "--images", "300", "--epochs", "2")
     assert float(re.search(r"two gradients: (\S+)", out).group(1)) < 1e-5
+    losses = numbers(r"loss (\d\.\d+)", out)
+    assert len(losses) == 2 and losses[1] < losses[0]
 
 
 def test_residual():
@@ -217,3 +231,10 @@ def test_every_example_has_a_test():
     source = Path(__file__).read_text(encoding="utf-8")
     scripts = [path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")]
     assert not [name for name in scripts if f'"{name}"' not in source]
+
+
+def test_every_example_takes_full():
+    for path in EXAMPLES.glob("*.py"):
+        if path.name not in ("_course.py", "residual.py"):  # the latter has nothing to train
+            source = path.read_text(encoding="utf-8")
+            assert '"--full"' in source or "from _course import" in source, path.name

@@ -161,7 +161,8 @@ def test_data_with_a_large_offset_keeps_its_digits(device: str, spatial: int) ->
 
 
 def test_blocks_of_a_channel_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [B._cuda_pieces(3, count) for count in (0, 1, 15, 16, 20)] == [1, 1, 1, 2, 2]  # these shapes are tested above
+    found = [B._cuda_pieces(3, count) for count in (0, 1, 15, 16, 20)]
+    assert found == [1, 1, 1, 2, 2]  # as in the tests above
     monkeypatch.undo()
     assert B._cuda_pieces(64, 32 * 56 * 56) == 12 and B._cuda_pieces(512, 32 * 14 * 14) == 1
     assert B._cuda_pieces(1, 1 << 30) == 1024

@@ -164,6 +164,8 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
 
 
 class Mean(Function):
+    """Sums run and are divided in float64 on the CPU, and rounded once."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
         ctx.shape, ctx.dims = x._array.shape, dims

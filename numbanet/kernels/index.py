@@ -516,7 +516,7 @@ def log1p_(x):  # type: ignore[no-untyped-def]
 def half_normal_(x):  # type: ignore[no-untyped-def]
     """(t, ratio, bell) with t = |x|, bell = e**(-t**2 / 2) and ratio = P(Z > t) / bell of a standard normal Z, vectorisable, for CPU twins.
 
-    Where bell would be below the normal numbers (from |x| = 13.2 or 37.6 on) t stays where it is 0.
+    From |x| = 13.2 (float64: 37.6) on, where bell would be below the normal numbers, it is next to 0, and t grows no more.
     """
     raise NotImplementedError("compiled code only")
 

@@ -121,7 +121,7 @@ def _number(what: str, device: Any) -> int:
     _device.require_cuda(what)
     if device is None:
         return current_device()
-    wanted = _device.as_device(device)
+    wanted = _device.as_device(device, to_compute=False)
     if wanted.type != "cuda":
         raise ValueError(f"{what}: expected a CUDA device, got {device!r}")
     return wanted.index or 0

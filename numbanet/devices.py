@@ -260,8 +260,11 @@ CPU = Device("cpu")
 CUDA = Device("cuda", 0)
 
 
-def as_device(device: str | Device | int | None) -> Device:
-    """A ``Device`` from what a user may write (None: the CPU); checks that a CUDA device can be used."""
+def as_device(device: str | Device | int | None, to_compute: bool = True) -> Device:
+    """A ``Device`` from what a user may write (None: the CPU); checks that a CUDA device can be used.
+
+    A process computes on one CUDA device, the first that it sees; others can only be asked about (``to_compute=False``).
+    """
     if device is None:
         return CPU
     if isinstance(device, int):
@@ -274,7 +277,14 @@ def as_device(device: str | Device | int | None) -> Device:
         raise RuntimeError(
             f"device {str(wanted)!r}: this machine has {1 if SIMULATOR else len(cuda.gpus)} CUDA device(s)"
         )
-    return CUDA if wanted.index in (None, 0) else wanted
+    if wanted.index in (None, 0):
+        return CUDA
+    if to_compute:
+        raise RuntimeError(
+            f"device {str(wanted)!r}: numbanet computes on one CUDA device in a process, the first it sees; set the environment "
+            f"variable CUDA_VISIBLE_DEVICES={wanted.index} before the start and write 'cuda'"
+        )
+    return wanted
 
 
 def is_cuda_array(array: Array) -> bool:

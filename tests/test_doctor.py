@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -203,3 +204,15 @@ def test_assembling(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         cli.main(["doctor", "--cuda-assemble", "sm_90"])
     assert "compute capability such as 9.0" in capsys.readouterr().err
+
+
+def test_a_second_gpu_is_not_quietly_the_first(monkeypatch):
+    monkeypatch.setattr(devices, "SIMULATOR", False)
+    monkeypatch.setattr(devices, "require_cuda", lambda what: None)
+    monkeypatch.setattr(devices, "cuda", SimpleNamespace(gpus=[0, 1]))
+    assert devices.as_device("cuda:0") == devices.CUDA
+    assert devices.as_device("cuda:1", to_compute=False).index == 1
+    with pytest.raises(RuntimeError, match=r"'cuda:1'.*one CUDA device.*CUDA_VISIBLE_DEVICES=1"):
+        devices.as_device(1)
+    with pytest.raises(RuntimeError, match=r"'cuda:2'.*this machine has 2"):
+        devices.as_device("cuda:2")

@@ -61,13 +61,13 @@ class Timer:
 
 
 def try_gpu(i: int = 0) -> Device:
-    """The CUDA device ``i`` where there is one, else the CPU."""
+    """The CUDA device ``i`` where numbanet can compute on it (a process uses the first it sees), else the CPU."""
     if cuda_is_available():
         from numbanet.devices import as_device
 
         try:
             return as_device(f"cuda:{i}")
-        except RuntimeError:  # fewer devices than that
+        except RuntimeError:
             pass
     return Device("cpu")
 

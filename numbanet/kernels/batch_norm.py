@@ -516,9 +516,11 @@ def _threads() -> int:
     return min(1024, 2 * launch.THREADS)
 
 
-def _cuda_pieces(channels: int, count: int) -> int:
-    """Into how many pieces a channel of ``count`` elements is cut: for eight blocks on each of 128 multiprocessors, if it is worth it."""
-    return max(1, min(-(-1024 // channels), count // _CUDA_PIECE))
+def _cuda_pieces(channels: int, count: int) -> tuple[int, int]:
+    """(pieces of a channel of ``count`` elements, elements of each but the last): eight blocks for each of 128 multiprocessors, if they
+    have enough to do."""
+    length = -(-count // max(1, min(-(-1024 // channels), count // _CUDA_PIECE)))
+    return max(1, -(-count // max(1, length))), length
 
 
 @cuda.jit(device=True, inline="always")
@@ -544,7 +546,7 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
 
     @cuda.jit(**launch.bounds(threads, 3))
     def batch_norm_train_forward_cuda(
-        x, weight, bias, add, y, mean, inv_std, var, partial, channels, s, count, pieces, stage, eps, relu
+        x, weight, bias, add, y, mean, inv_std, var, partial, channels, s, count, pieces, length, stage, eps, relu
     ):  # type: ignore[no-untyped-def]
         tree = cuda.shared.array(threads, dtype=x.dtype)
         number = x.dtype.type
@@ -552,7 +554,8 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
         t = cuda.threadIdx.x
         c = cuda.blockIdx.x // pieces
         piece = cuda.blockIdx.x - c * pieces
-        first, last = piece * count // pieces, (piece + 1) * count // pieces
+        first = piece * length
+        last = min(first + length, count)
         # A thread's elements are ``threads`` apart, which is ``ahead`` whole images and ``aside`` positions.
         start = first + t
         image, aside = start // s, threads % s
@@ -594,11 +597,11 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
             base = c * pieces * 3
             center = partial[base]
             for k in range(pieces):
-                n = number((k + 1) * count // pieces - k * count // pieces)
+                n = number(min(length, count - k * length))
                 rest += n * ((partial[base + 3 * k] - center) + partial[base + 3 * k + 1])
             rest /= number(count)
             for k in range(pieces):
-                n = number((k + 1) * count // pieces - k * count // pieces)
+                n = number(min(length, count - k * length))
                 gap = (partial[base + 3 * k] - center) + (partial[base + 3 * k + 1] - rest)
                 squares += partial[base + 3 * k + 2] + n * gap * gap
         spread = squares / number(count)
@@ -629,13 +632,13 @@ def _batch_norm_train_forward_cuda(
 ) -> None:
     n, c, s = x.shape
     if c:
-        threads, pieces = _threads(), _cuda_pieces(c, n * s)
+        threads, (pieces, length) = _threads(), _cuda_pieces(c, n * s)
         number = np.dtype(x.dtype).type  # a Python float would bring float64 arithmetic into the kernel
         partial = empty((c * pieces * 3 if pieces > 1 else 0,), x.dtype, device_of(x))
         arrays = x.reshape(x.size), weight, bias, add.reshape(add.size), y.reshape(y.size), mean, inv_std, var, partial
         for stage in (_SUMS, _APPLY) if pieces > 1 else (_WHOLE,):
             _train_forward_cuda_kernel(threads)[c * pieces, threads](
-                *arrays, c, max(s, 1), n * s, pieces, stage, number(eps), int(relu)
+                *arrays, c, max(s, 1), n * s, pieces, length, stage, number(eps), int(relu)
             )
 
 
@@ -881,7 +884,25 @@ def _backward_cuda_kernel(threads: int) -> Any:
 
     @cuda.jit(**launch.bounds(threads, 4))
     def batch_norm_backward_cuda(
-        dy, x, weight, mean, spread, y, dx, dweight, dbias, dadd, partial, channels, s, count, pieces, stage, eps, train
+        dy,
+        x,
+        weight,
+        mean,
+        spread,
+        y,
+        dx,
+        dweight,
+        dbias,
+        dadd,
+        partial,
+        channels,
+        s,
+        count,
+        pieces,
+        length,
+        stage,
+        eps,
+        train,
     ):  # type: ignore[no-untyped-def]
         tree = cuda.shared.array(threads, dtype=x.dtype)
         number = x.dtype.type
@@ -889,7 +910,8 @@ def _backward_cuda_kernel(threads: int) -> Any:
         t = cuda.threadIdx.x
         c = cuda.blockIdx.x // pieces
         piece = cuda.blockIdx.x - c * pieces
-        first, last = piece * count // pieces, (piece + 1) * count // pieces
+        first = piece * length
+        last = min(first + length, count)
         start = first + t  # and on as in the forward pass
         image, aside = start // s, threads % s
         p0 = start - image * s
@@ -964,7 +986,7 @@ def _backward_cuda(
 ) -> None:  # fmt: skip
     n, c, s = x.shape
     if c:
-        threads, pieces = _threads(), _cuda_pieces(c, n * s)
+        threads, (pieces, length) = _threads(), _cuda_pieces(c, n * s)
         number = np.dtype(x.dtype).type
         partial = empty((c * pieces * 2 if pieces > 1 else 0,), x.dtype, device_of(x))
         arrays = (
@@ -973,7 +995,7 @@ def _backward_cuda(
         )  # fmt: skip
         for stage in (_SUMS, _APPLY) if pieces > 1 else (_WHOLE,):
             _backward_cuda_kernel(threads)[c * pieces, threads](
-                *arrays, c, max(s, 1), n * s, pieces, stage, number(eps), train
+                *arrays, c, max(s, 1), n * s, pieces, length, stage, number(eps), train
             )
 
 
@@ -1081,12 +1103,12 @@ _FLAT = "float32[::1]"
 CUDA_KERNELS = (
     (
         lambda: _train_forward_cuda_kernel(_threads()),
-        f"void({', '.join([_FLAT] * 9)}, {'int64, ' * 5}float32, int64)",
+        f"void({', '.join([_FLAT] * 9)}, {'int64, ' * 6}float32, int64)",
     ),
     (_batch_norm_eval_forward_cuda_kernel, f"void({', '.join([_FLAT] * 7)}, float32, int64, int64, int64)"),
     (
         lambda: _backward_cuda_kernel(_threads()),
-        f"void({', '.join([_FLAT] * 11)}, {'int64, ' * 5}float32, int64)",
+        f"void({', '.join([_FLAT] * 11)}, {'int64, ' * 6}float32, int64)",
     ),
     (_batch_norm_update_running_cuda_kernel, f"void({', '.join([_FLAT] * 4)}, float32, float32, float32)"),
 )

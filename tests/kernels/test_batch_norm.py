@@ -161,11 +161,15 @@ def test_data_with_a_large_offset_keeps_its_digits(device: str, spatial: int) ->
 
 
 def test_blocks_of_a_channel_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [B._cuda_pieces(3, count) for count in (0, 1, 15, 16, 20)]
-    assert found == [1, 1, 1, 2, 2]  # as in the tests above
+    found = [B._cuda_pieces(3, count) for count in (0, 1, 15, 16, 20, 73)]
+    assert found == [(1, 0), (1, 1), (1, 15), (2, 8), (2, 10), (9, 9)]  # as in the tests above
     monkeypatch.undo()
-    assert B._cuda_pieces(64, 32 * 56 * 56) == 12 and B._cuda_pieces(512, 32 * 14 * 14) == 1
-    assert B._cuda_pieces(1, 1 << 30) == 1024
+    assert B._cuda_pieces(64, 32 * 56 * 56) == (12, 8363)
+    assert B._cuda_pieces(512, 32 * 14 * 14) == (1, 6272)
+    assert B._cuda_pieces(1, 1 << 30) == (1024, 1 << 20)
+    for count in range(1, 300):  # no piece is empty
+        pieces, length = B._cuda_pieces(7, 1000 * count)
+        assert 0 < 1000 * count - (pieces - 1) * length <= length
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -121,6 +121,13 @@ def plot_misclassified(
             "plot_misclassified: expected images (N, C, H, W), labels (N,) and scores (N, classes), got shapes "
             f"{pictures.shape}, {truth.shape} and {values.shape}"
         )
+    names = [str(i) for i in range(values.shape[1])] if classes is None else list(classes)
+    if len(names) != values.shape[1]:
+        raise ValueError(f"plot_misclassified: got {len(names)} names for scores of {values.shape[1]} classes")
+    if truth.size and not 0 <= truth.min() <= truth.max() < values.shape[1]:
+        raise ValueError(
+            f"plot_misclassified: labels from {truth.min()} to {truth.max()} for scores of {values.shape[1]} classes"
+        )
     if limit < 1:
         raise ValueError(f"plot_misclassified: limit must be at least 1, got {limit}")
     shares = np.exp(values - values.max(1, keepdims=True))
@@ -134,7 +141,6 @@ def plot_misclassified(
     if len(shown) < len(wrong):
         title += f"; the {len(shown)} of which the network is most certain"
     figure = new_figure(max(1.35 * columns, 7.0), 1.75 * rows + 0.5, title)
-    names = [str(i) for i in range(values.shape[1])] if classes is None else list(classes)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, i in zip(grid.flat, shown, strict=False):
         show_image(axes, pictures[i])

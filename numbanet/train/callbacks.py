@@ -154,7 +154,8 @@ def _mode(name: str, monitor: str, mode: str | None) -> str:
 
 def _monitored(name: str, monitor: str, row: Mapping[str, Any]) -> float:
     if monitor not in row:
-        raise ValueError(f"{name}: no {monitor!r} among what an epoch gives: {', '.join(row)}")
+        hint = "; give fit a test_loader" if monitor.startswith("test_") else ""
+        raise ValueError(f"{name}: no {monitor!r} among what an epoch gives: {', '.join(row)}{hint}")
     return float(row[monitor])
 
 

@@ -259,6 +259,8 @@ def test_curves():
         (lambda: inspect.plot_class_accuracy(np.ones((3, 3)), ["a"]), ValueError, "got 1 names for 3 classes"),
         (lambda: inspect.plot_misclassified(images(2), [0], np.ones((2, 3))), ValueError, r"\(2, 1, 12, 10\), \(1,\) and \(2, 3\)"),
         (lambda: inspect.plot_misclassified(images(1), [0], np.ones((1, 3)), limit=0), ValueError, "limit must be at least 1"),
+        (lambda: inspect.plot_misclassified(images(1), [0], np.ones((1, 3)), ["a"]), ValueError, "got 1 names for scores of 3"),
+        (lambda: inspect.plot_misclassified(images(1), [3], np.ones((1, 3))), ValueError, "labels from 3 to 3 for scores of 3"),
         (lambda: inspect.plot_curves([]), ValueError, "history is empty"),
     ],
 )  # fmt: skip

@@ -152,14 +152,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(sub)
 
     sub = command("evaluate", _evaluate, "measure a trained network on the test images")
-    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
+    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote, or its folder")
     _add_data(sub)
     sub.add_argument("--batch-size", type=_positive_int, metavar="N", help="images at once (default: as in training)")
     sub.add_argument("--confusion", action="store_true", help="print which classes are taken for which")
     _add_common(sub)
 
     sub = command("predict", _predict, "classify images with a trained network")
-    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
+    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote, or its folder")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="image files; they get the training images' size")
     sub.add_argument("--top", type=_positive_int, default=3, metavar="K", help="how many classes to show (default: 3)")
     sub.add_argument(
@@ -303,6 +303,8 @@ def _checkpoint_model(path: str, device: Any) -> tuple[Any, tuple[int, int, int]
     from numbanet import models
     from numbanet.train import load_checkpoint
 
+    if Path(path).is_dir():
+        path = str(Path(path) / "last.safetensors")
     state = load_checkpoint(path)
     extra = state["extra"]
     if extra.get("model") is None:
@@ -366,7 +368,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.momentum and args.optimizer != "sgd":
         raise UsageError("--momentum belongs to --optimizer sgd")
     _refuse_misfits(info, net, train_set, device)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     if last.is_file() and not args.resume:
         _put_aside(last)
 
@@ -403,6 +405,16 @@ def _train(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     print(f"{history.summary()}  ({seconds:.1f} s)")
     _write_results(net, history, folder, last)
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder for the results, found out to be writable before an epoch is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output: the folder {folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--output: nothing can be written into the folder {folder}")
 
 
 def _put_aside(last: Path) -> None:

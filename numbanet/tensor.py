@@ -360,6 +360,13 @@ class Tensor(Variable):
                 device = arg
             elif isinstance(arg, bool):
                 non_blocking = arg
+            elif isinstance(arg, str):
+                try:
+                    dtype = dtypes.as_dtype(arg)
+                except TypeError:
+                    raise RuntimeError(
+                        f"to: {arg!r} is neither a device, such as 'cpu', 'cuda' or 'cuda:0', nor a dtype"
+                    ) from None
             elif arg is not None:
                 dtype = arg
         device = None if device is None else as_device(device)

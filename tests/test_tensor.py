@@ -224,3 +224,10 @@ def test_course_notes_may_ask_for_cudnn():
 
     assert cudnn.is_available() is False
     assert cudnn.version() is None
+
+
+def test_a_device_that_there_is_not():
+    with pytest.raises(RuntimeError, match="'gpu' is neither a device"):
+        numbanet.zeros(1).to("gpu")
+    assert numbanet.zeros(1).to("bfloat16").dtype == numbanet.bfloat16
+    assert numbanet.zeros(1).to("float64").dtype == numbanet.float64

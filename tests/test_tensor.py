@@ -231,3 +231,14 @@ def test_a_device_that_there_is_not():
         numbanet.zeros(1).to("gpu")
     assert numbanet.zeros(1).to("bfloat16").dtype == numbanet.bfloat16
     assert numbanet.zeros(1).to("float64").dtype == numbanet.float64
+
+
+def test_methods_take_numpys_names():
+    x = numbanet.arange(12.0).reshape(3, 4)
+    assert x.argmax(axis=1).tolist() == [3, 3, 3]
+    assert (x.sum(axis=0, keepdims=True) == x.sum(dim=0, keepdim=True)).all()
+    assert x.mean(axis=1).shape == (3,)
+    assert x.max(axis=1).values.tolist() == [3, 7, 11]
+    assert x.softmax(axis=0).shape == (3, 4)
+    with pytest.raises(TypeError):
+        x.sum(axes=0)

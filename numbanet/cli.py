@@ -651,7 +651,8 @@ def _predict(args: argparse.Namespace) -> None:
 def _models(args: argparse.Namespace) -> None:
     from numbanet import models
 
-    names = models.list(args.pattern)
+    # The notes' networks go by their short names too.
+    names = sorted({*models.list(args.pattern), *models.list(models.registry.NOTES + args.pattern)})
     if not names:
         raise UsageError(f"no network's name matches {args.pattern!r}")
     width = max(map(len, names))

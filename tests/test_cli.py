@@ -402,6 +402,12 @@ def test_models(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert lines[0].startswith("notes.alexnet    1x224x224  AlexNet: 46,764,746 parameters")
+    assert run("models", "lenet*") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "lenet5",
+        "notes.lenet",
+        "notes.lenet_bn",
+    ]
 
 
 def test_long_epochs_are_announced(monkeypatch, capsys):

@@ -343,7 +343,7 @@ def _train(args: argparse.Namespace) -> None:
             f"{args.model} is for {info.task}, and this command trains classifiers; see the folder examples"
         )
     device = _set_up(args)
-    from numbanet import models, optim, train
+    from numbanet import models, nn, optim, train
     from numbanet.data import DataLoader
     from numbanet.random import manual_seed
 
@@ -398,7 +398,12 @@ def _train(args: argparse.Namespace) -> None:
         f"({'sample of ' if train_set.is_sample else ''}{args.dataset or 'fashion-mnist'}), "
         f"{args.optimizer} lr {args.lr:g}, batches of {args.batch_size}, {device}{f', {args.amp}' if args.amp else ''}"
     )
-    train_loader = DataLoader(train_set.images, args.batch_size, shuffle=True, num_workers=train_set.workers)
+    # A last batch of one image would end the training of a network that normalises over the batch: each epoch leaves one out.
+    lonely = args.batch_size < len(train_set.images) and len(train_set.images) % args.batch_size == 1
+    lonely = lonely and any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in net.modules())
+    train_loader = DataLoader(
+        train_set.images, args.batch_size, shuffle=True, num_workers=train_set.workers, drop_last=lonely
+    )
     test_loader = DataLoader(test_set.images, args.batch_size, num_workers=test_set.workers)
     start = time.perf_counter()
     history = trainer.fit(train_loader, test_loader, epochs=args.epochs)
@@ -453,7 +458,7 @@ def _take_settings(args: argparse.Namespace, info: Any, path: Path) -> list[str]
     extra = load_checkpoint(path)["extra"]
     if not extra.get("model") or models.info(extra["model"]).name != info.name:
         raise UsageError(f"--resume: {path} holds the network {extra.get('model')!r}, not {info.name!r}")
-    default = {"sample": False, "size": info.input_shape[-1], "options": []}
+    default: dict[str, Any] = {"sample": False, "size": info.input_shape[-1], "options": []}
     for name, value in extra.get("settings", {}).items():
         if name not in _SETTINGS:
             continue
@@ -461,10 +466,10 @@ def _take_settings(args: argparse.Namespace, info: Any, path: Path) -> list[str]
         if now is None:
             setattr(args, name, value)
             continue
-        value = default.get(name) if value is None else value
-        if name in _FIXED and (dict(now) != dict(value) if name == "options" else now != value):
+        then: Any = default.get(name) if value is None else value
+        if name in _FIXED and (dict(now) != dict(then) if name == "options" else now != then):
             raise UsageError(
-                f"--resume: {path} was trained with {_as_option(name, value)}, which cannot change on the way; leave the option "
+                f"--resume: {path} was trained with {_as_option(name, then)}, which cannot change on the way; leave the option "
                 "away, or start a new training in another folder (--output)"
             )
     return list(extra.get("classes") or ())

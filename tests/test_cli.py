@@ -222,6 +222,23 @@ def test_the_folder_of_a_training_stands_for_its_checkpoint(pictures, capsys):
     assert said[0] == said[1] and "6 test images" in said[0]
 
 
+def test_a_last_batch_of_one_image_does_not_end_the_training(pictures, tmp_path, capsys):
+    argv = [
+        "train",
+        "lenet_bn",
+        "--dataset",
+        str(pictures),
+        "--limit",
+        "5",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert run(*argv, "--batch-size", "2") == 0
+    assert "on 5 images" in capsys.readouterr().out
+
+
 def test_of_own_images_no_dark_ground_is_expected(pictures, capsys):
     assert run("predict", str(pictures / "run" / "last.safetensors"), str(pictures / "test" / "light" / "0.png")) == 0
     assert capsys.readouterr().err == ""

@@ -100,7 +100,7 @@ def default_loader(path: str) -> Any:
     try:
         with open(path, "rb") as file, Image.open(file) as image:
             if image.mode.startswith("I;16"):  # Pillow would clip them, and what is brighter than 255 become white
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
             return image.convert("RGB")
     except UnidentifiedImageError:
         raise UnidentifiedImageError(f"{path}: not an image file that can be read; repair it or take it away") from None

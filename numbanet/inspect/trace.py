@@ -210,7 +210,7 @@ class Trace:
         """All calls, in order."""
         return list(self.root.walk())
 
-    def leaves(self) -> dict[int, Tensor]:
+    def leaves(self) -> dict[int, Any]:
         """The tensors that are leaves of the graph, by their ids: parameters, and what should have been some."""
         found = [n for node in (*self.owner, *self._aside) for n, _ in node.next_functions if type(n) is AccumulateGrad]
         return {id(leaf.variable): leaf.variable for leaf in found}

@@ -85,7 +85,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sample", action="store_true", default=None, help="use the embedded sample of Fashion-MNIST")
     parser.add_argument(
-        "--limit", type=_positive_int, metavar="N", help="use the first N images only, for a quick look"
+        "--limit",
+        type=_positive_int,
+        metavar="N",
+        help="use N images only, for a quick look: the first ones, of a folder some of each class",
     )
 
 
@@ -288,7 +291,10 @@ def _dataset(args: argparse.Namespace, train: bool, size: tuple[int, int] | None
     workers = 0 if name == "fashion-mnist" and shape[1:] == (28, 28) else min(2, os.cpu_count() or 1)
     classes = list(images.classes)
     if args.limit is not None:
-        images = data.Subset(images, range(min(args.limit, len(images))))
+        count, total = min(args.limit, len(images)), len(images)
+        # A folder's images are in order of their classes: the first ones would be of one class.
+        step = 1.0 if name in data.dataset_names() else total / count
+        images = data.Subset(images, [int(i * step) for i in range(count)])
     return _Data(images, classes, shape, is_sample, workers)
 
 

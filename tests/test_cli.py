@@ -239,6 +239,20 @@ def test_a_last_batch_of_one_image_does_not_end_the_training(pictures, tmp_path,
     assert "on 5 images" in capsys.readouterr().out
 
 
+def test_a_limit_takes_images_of_all_classes(pictures, monkeypatch, capsys):
+    from numbanet import train
+
+    labels = []
+    monkeypatch.setattr(
+        train,
+        "evaluate",
+        lambda net, loader, device: labels.extend(y.tolist() for _, y in loader) or dict(loss=0, accuracy=0),
+    )
+    for limit in ("2", "4", "99"):
+        assert run("evaluate", str(pictures / "run"), "--limit", limit, "--batch-size", "99") == 0
+    assert labels == [[0, 1], [0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+
+
 def test_of_own_images_no_dark_ground_is_expected(pictures, capsys):
     assert run("predict", str(pictures / "run" / "last.safetensors"), str(pictures / "test" / "light" / "0.png")) == 0
     assert capsys.readouterr().err == ""

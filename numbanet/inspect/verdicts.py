@@ -15,6 +15,8 @@ def plot_confusion_matrix(
 ) -> Any:
     """Draw which classes are taken for which: shares of each label's images as colours, their numbers as text.
 
+    Of more than 30 classes there are the colours alone, and places in the list for names.
+
     Args:
         matrix: counts (classes, classes), a row for each label and a column for each prediction, as
             ``numbanet.train.confusion_matrix`` makes it.
@@ -33,7 +35,7 @@ def plot_confusion_matrix(
     n = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    side = max(4.5, 0.52 * n + 1.8)
+    side = max(4.5, 0.52 * n + 1.8) if n <= 30 else 9.0
     figure = new_figure(side + 1.2, side, f"{title}: {counts.sum():,} images, accuracy {accuracy:.3f}")
     axes = figure.subplots()
     mappable = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -243,7 +243,23 @@ def test_curves():
         "test: 0.750 at the end",
     ]
     np.testing.assert_allclose(left.lines[0].get_xydata(), [(1, 2), (2, 1), (3, 2 / 3)])
+    assert left.get_xlim() == (0.9, 3.1)
     assert (left.get_ylabel(), right.get_ylabel(), right.get_ylim()) == ("loss", "accuracy", (0.5, 1))
+
+
+def test_curves_of_one_epoch_and_of_one_that_ends_in_nan():
+    figure = inspect.plot_curves([{"epoch": 4, "loss": 2.0}])
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_xlim()
+    assert [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high] == [4]
+    figure = inspect.plot_curves([{"epoch": i, "loss": 2.0 if i < 3 else float("nan")} for i in range(1, 6)])
+    assert figure.axes[0].get_xlim() == (0.8, 5.2)
+
+
+def test_many_classes_make_no_huge_picture():
+    figure = inspect.plot_confusion_matrix(np.eye(100, dtype=int))
+    assert max(figure.get_size_inches()) < 12
+    assert not figure.axes[0].texts
 
 
 @pytest.mark.parametrize(

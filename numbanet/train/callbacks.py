@@ -154,8 +154,7 @@ def _mode(name: str, monitor: str, mode: str | None) -> str:
 
 def _monitored(name: str, monitor: str, row: Mapping[str, Any]) -> float:
     if monitor not in row:
-        hint = "; give fit a test_loader" if monitor.startswith("test_") else ""
-        raise ValueError(f"{name}: no {monitor!r} among what an epoch gives: {', '.join(row)}{hint}")
+        raise ValueError(f"{name}: no {monitor!r} among what an epoch gives: {', '.join(row)}")
     return float(row[monitor])
 
 

@@ -261,10 +261,17 @@ class Trainer:
             The history.
 
         Raises:
+            ValueError: before training, where a callback watches tests and there is no test_loader.
             TrainingDiverged: when the loss is no finite number any more.
             KeyboardInterrupt: passed on after the callbacks have saved what there is.
         """
         self._why_stop = ""
+        for callback in self.callbacks:
+            monitor = getattr(callback, "monitor", None)
+            if test_loader is None and monitor in ("test_loss", "test_acc"):
+                raise ValueError(
+                    f"fit: {type(callback).__name__} watches {monitor!r}, which an epoch does not give without a test_loader"
+                )
         try:
             self._call("on_train_start", epochs)
             while self.epoch < epochs and not self._why_stop:

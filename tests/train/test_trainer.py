@@ -374,5 +374,9 @@ def test_an_iterator_is_used_up_after_an_epoch():
 
 
 def test_watching_tests_that_there_are_not():
-    with pytest.raises(ValueError, match=r"no 'test_acc' among .*; give fit a test_loader"):
-        trainer(callbacks=[train.EarlyStopping()]).fit(loaders()[0], epochs=1)
+    for callback in (train.EarlyStopping(), train.Checkpoint("nowhere", monitor="test_loss")):
+        t = trainer(callbacks=[callback])
+        with pytest.raises(ValueError, match=f"{type(callback).__name__} watches 'test_.*without a test_loader"):
+            t.fit(loaders()[0], epochs=1)
+        assert t.epoch == 0
+    trainer(callbacks=[train.EarlyStopping("loss")]).fit(loaders()[0], epochs=1)

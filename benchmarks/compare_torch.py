@@ -352,6 +352,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     options = parser.parse_args(arguments)
+    try:
+        re.compile(options.filter)
+    except re.error as error:
+        parser.error(f"argument --filter: {options.filter!r} is no regular expression: {error}")
     parts = (*SECTIONS, "memory", "start")
     if not any(getattr(options, part) for part in parts):
         for part in parts:
@@ -437,6 +441,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(case.name for case in chosen))
         return 0
+    wanted = {section for section in SECTIONS if getattr(options, section)} | (
+        {"networks"} if options.memory else set()
+    )
+    if not options.start and not any(case.section in wanted for case in chosen):
+        print(f"no case of {', '.join(sorted(wanted))} matches {options.filter!r}; see --list", file=sys.stderr)
+        return 2
     if importlib.util.find_spec(THEIRS) is None:
         print(
             "PyTorch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu",

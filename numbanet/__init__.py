@@ -62,6 +62,7 @@ from numbanet.tensor import (
     full_like,
     is_tensor,
     linspace,
+    normal,
     ones,
     ones_like,
     rand,

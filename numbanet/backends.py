@@ -45,7 +45,23 @@ class _Cuda(_Switches):
 cuda = _Cuda(
     tensor_cores=os.environ.get("NUMBANET_TENSOR_CORES", "0") not in ("", "0"), matmul=_Switches(allow_tf32=False)
 )
-cudnn = _Switches(allow_tf32=True)
+
+
+class _Cudnn(_Switches):
+    """The switch of convolutions. Course notes also ask it whether PyTorch's library is there: it is not, and not wanted."""
+
+    allow_tf32: bool
+
+    def is_available(self) -> bool:
+        """False: convolutions are numbanet's own kernels."""
+        return False
+
+    def version(self) -> None:
+        """None: there is no cuDNN."""
+        return None
+
+
+cudnn = _Cudnn(allow_tf32=True)
 
 _precision = "highest"
 

@@ -85,7 +85,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sample", action="store_true", default=None, help="use the embedded sample of Fashion-MNIST")
     parser.add_argument(
-        "--limit", type=_positive_int, metavar="N", help="use the first N images only, for a quick look"
+        "--limit",
+        type=_positive_int,
+        metavar="N",
+        help="use N images only, for a quick look: the first ones, of a folder some of each class",
     )
 
 
@@ -152,18 +155,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(sub)
 
     sub = command("evaluate", _evaluate, "measure a trained network on the test images")
-    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
+    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote, or its folder")
     _add_data(sub)
     sub.add_argument("--batch-size", type=_positive_int, metavar="N", help="images at once (default: as in training)")
     sub.add_argument("--confusion", action="store_true", help="print which classes are taken for which")
     _add_common(sub)
 
     sub = command("predict", _predict, "classify images with a trained network")
-    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote")
+    sub.add_argument("checkpoint", help="a checkpoint that 'numbanet train' wrote, or its folder")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="image files; they get the training images' size")
     sub.add_argument("--top", type=_positive_int, default=3, metavar="K", help="how many classes to show (default: 3)")
     sub.add_argument(
-        "--invert", action="store_true", help="for dark things on light ground: the training images are light on dark"
+        "--invert",
+        action="store_true",
+        help="for dark things on light ground: Fashion-MNIST and MNIST are light on dark",
     )
     _add_common(sub)
 
@@ -216,7 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.traceback:
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        notes = [note for note in getattr(error, "__notes__", ()) if "thread" not in note]
+        text = " ".join("; ".join([str(error) or type(error).__name__, *notes]).split())
         if not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
             text = f"{type(error).__name__}: {text} (--traceback shows where)"
         print(f"numbanet {args.command}: error: {text}", file=sys.stderr)
@@ -285,7 +291,10 @@ def _dataset(args: argparse.Namespace, train: bool, size: tuple[int, int] | None
     workers = 0 if name == "fashion-mnist" and shape[1:] == (28, 28) else min(2, os.cpu_count() or 1)
     classes = list(images.classes)
     if args.limit is not None:
-        images = data.Subset(images, range(min(args.limit, len(images))))
+        count, total = min(args.limit, len(images)), len(images)
+        # A folder's images are in order of their classes: the first ones would be of one class.
+        step = 1.0 if name in data.dataset_names() else total / count
+        images = data.Subset(images, [int(i * step) for i in range(count)])
     return _Data(images, classes, shape, is_sample, workers)
 
 
@@ -300,6 +309,8 @@ def _checkpoint_model(path: str, device: Any) -> tuple[Any, tuple[int, int, int]
     from numbanet import models
     from numbanet.train import load_checkpoint
 
+    if Path(path).is_dir():
+        path = str(Path(path) / "last.safetensors")
     state = load_checkpoint(path)
     extra = state["extra"]
     if extra.get("model") is None:
@@ -327,6 +338,8 @@ _SETTINGS = (
     "dataset", "sample", "limit", "size", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "seed",
     "options", "amp",
 )  # fmt: skip
+_TUNED = ("lr", "momentum", "weight_decay")  # options of an optimiser that may change in the course of a training
+_FIXED = ("sample", "size", "optimizer", "options")  # settings that may not
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -336,16 +349,20 @@ def _train(args: argparse.Namespace) -> None:
             f"{args.model} is for {info.task}, and this command trains classifiers; see the folder examples"
         )
     device = _set_up(args)
-    from numbanet import models, optim, train
+    from numbanet import models, nn, optim, train
     from numbanet.data import DataLoader
     from numbanet.random import manual_seed
 
     folder = Path(args.output or Path("runs") / args.model)
     last = folder / "last.safetensors"
-    if args.resume:
-        _take_settings(args, info, last)
+    given = {name for name in _TUNED if getattr(args, name) is not None}
+    known = _take_settings(args, info, last) if args.resume else []
     size = (args.size, args.size) if args.size is not None else info.input_shape[1:]
     train_set, test_set = (_dataset(args, part, size) for part in (True, False))
+    if known and known != train_set.classes:
+        raise UsageError(
+            f"--resume: {last} was trained on the classes {', '.join(known)}; these images have {', '.join(train_set.classes)}"
+        )
     manual_seed(args.seed or 0)
     net = _make(info, len(train_set.classes), train_set.shape[0], dict(args.options or ()))
     if args.weights is not None:
@@ -357,7 +374,9 @@ def _train(args: argparse.Namespace) -> None:
     if args.momentum and args.optimizer != "sgd":
         raise UsageError("--momentum belongs to --optimizer sgd")
     _refuse_misfits(info, net, train_set, device)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
+    if last.is_file() and not args.resume:
+        _put_aside(last)
 
     optimizer = _optimizer(optim, args, net)
     extra = {
@@ -376,6 +395,8 @@ def _train(args: argparse.Namespace) -> None:
     trainer = train.Trainer(net, optimizer, device=device, callbacks=callbacks, progress=False, amp=args.amp)
     if args.resume:
         trainer.resume(last)
+        # The optimiser's state brought the options that it was saved with.
+        optimizer.param_groups[0].update({name: getattr(args, name) for name in given})
         if trainer.epoch >= args.epochs:
             print(f"{last} has {trainer.epoch} epochs already; ask for more with --epochs")
     print(
@@ -383,13 +404,35 @@ def _train(args: argparse.Namespace) -> None:
         f"({'sample of ' if train_set.is_sample else ''}{args.dataset or 'fashion-mnist'}), "
         f"{args.optimizer} lr {args.lr:g}, batches of {args.batch_size}, {device}{f', {args.amp}' if args.amp else ''}"
     )
-    train_loader = DataLoader(train_set.images, args.batch_size, shuffle=True, num_workers=train_set.workers)
+    # A last batch of one image would end the training of a network that normalises over the batch: each epoch leaves one out.
+    lonely = args.batch_size < len(train_set.images) and len(train_set.images) % args.batch_size == 1
+    lonely = lonely and any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in net.modules())
+    train_loader = DataLoader(
+        train_set.images, args.batch_size, shuffle=True, num_workers=train_set.workers, drop_last=lonely
+    )
     test_loader = DataLoader(test_set.images, args.batch_size, num_workers=test_set.workers)
     start = time.perf_counter()
     history = trainer.fit(train_loader, test_loader, epochs=args.epochs)
     seconds = time.perf_counter() - start
     print(f"{history.summary()}  ({seconds:.1f} s)")
     _write_results(net, history, folder, last)
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder for the results, found out to be writable before an epoch is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output: the folder {folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--output: nothing can be written into the folder {folder}")
+
+
+def _put_aside(last: Path) -> None:
+    """Rename an earlier training's checkpoint, which the new one would write over."""
+    kept = last.with_name("earlier.safetensors")
+    last.replace(kept)
+    print(f"{last.parent} holds an earlier training, kept as {kept.name} (--resume would have gone on with it)")
 
 
 def _start_from(net: Any, path: str) -> None:
@@ -407,8 +450,8 @@ def _start_from(net: Any, path: str) -> None:
         print(f"not used: {', '.join(left.unexpected)}")
 
 
-def _take_settings(args: argparse.Namespace, info: Any, path: Path) -> None:
-    """Settings that were not given come from the checkpoint to resume."""
+def _take_settings(args: argparse.Namespace, info: Any, path: Path) -> list[str]:
+    """Settings that were not given come from the checkpoint to resume; returns its classes."""
     from numbanet import models
     from numbanet.train import load_checkpoint
 
@@ -421,9 +464,30 @@ def _take_settings(args: argparse.Namespace, info: Any, path: Path) -> None:
     extra = load_checkpoint(path)["extra"]
     if not extra.get("model") or models.info(extra["model"]).name != info.name:
         raise UsageError(f"--resume: {path} holds the network {extra.get('model')!r}, not {info.name!r}")
+    default: dict[str, Any] = {"sample": False, "size": info.input_shape[-1], "options": []}
     for name, value in extra.get("settings", {}).items():
-        if name in _SETTINGS and getattr(args, name) is None:
+        if name not in _SETTINGS:
+            continue
+        now = getattr(args, name)
+        if now is None:
             setattr(args, name, value)
+            continue
+        then: Any = default.get(name) if value is None else value
+        if name in _FIXED and (dict(now) != dict(then) if name == "options" else now != then):
+            raise UsageError(
+                f"--resume: {path} was trained with {_as_option(name, then)}, which cannot change on the way; leave the option "
+                "away, or start a new training in another folder (--output)"
+            )
+    return list(extra.get("classes") or ())
+
+
+def _as_option(name: str, value: Any) -> str:
+    """A setting as the command line has it."""
+    if name == "options":
+        return " ".join(f"--option {key}={given}" for key, given in value or ()) or "no --option"
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"no --{name}"
+    return f"--{name} {value}"
 
 
 def _fill_in(args: argparse.Namespace, info: Any, net: Any, data: _Data) -> None:
@@ -564,26 +628,25 @@ def _print_confusion(net: Any, loader: Any, device: Any, classes: Sequence[str])
 def _predict(args: argparse.Namespace) -> None:
     device = _set_up(args)
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     from numbanet.autograd import no_grad
+    from numbanet.data import dataset_names
+    from numbanet.data.folder import default_loader
     from numbanet.tensor import from_numpy
 
     net, (channels, height, width), extra = _checkpoint_model(args.checkpoint, device)
     classes = extra.get("classes")
+    # The grey datasets are light on dark; of somebody's own images nothing is known.
+    dark = channels == 1 and (extra.get("settings", {}).get("dataset") or "fashion-mnist") in dataset_names()
     for path in args.images:
-        try:
-            with Image.open(path) as picture:
-                image = picture.convert("L" if channels == 1 else "RGB").resize(
-                    (width, height), Image.Resampling.BILINEAR
-                )
-        except UnidentifiedImageError:
-            raise ValueError(f"{path}: not an image file that can be read") from None
+        image = default_loader(path).convert("L" if channels == 1 else "RGB")
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.float32).reshape(height, width, channels).transpose(2, 0, 1) / np.float32(255)
         light_ground = np.median(np.concatenate([pixels[:, 0].ravel(), pixels[:, -1].ravel()])) > 0.5
         if args.invert:
             pixels = 1 - pixels
-        elif light_ground:
+        elif dark and light_ground:
             print(f"{path}: the ground looks light, the training images' is dark; --invert may help", file=sys.stderr)
         with no_grad():
             scores = net(from_numpy(np.ascontiguousarray(pixels[None])).to(device)).cpu().numpy()[0].astype(np.float64)
@@ -599,7 +662,8 @@ def _predict(args: argparse.Namespace) -> None:
 def _models(args: argparse.Namespace) -> None:
     from numbanet import models
 
-    names = models.list(args.pattern)
+    # The notes' networks go by their short names too.
+    names = sorted({*models.list(args.pattern), *models.list(models.registry.NOTES + args.pattern)})
     if not names:
         raise UsageError(f"no network's name matches {args.pattern!r}")
     width = max(map(len, names))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbanet import devices, dtypes, shapes
-from numbanet.autograd import RemovableHandle, Variable, backward
+from numbanet.autograd import RemovableHandle, Variable, backward, no_grad
 from numbanet.devices import Array, Device, as_device, is_cuda_array
 from numbanet.random import Generator, default_generator
 
@@ -322,8 +322,15 @@ class Tensor(Variable):
         whole = (
             values.dtype.kind == "f" and bool((finite == np.trunc(finite)).all()) and bool((np.abs(finite) < 1e8).all())
         )
+        # Whole numbers are written out: NumPy would turn to powers of ten, with one digit, where they differ much in size.
         text = np.array2string(
-            values, separator=", ", prefix="tensor(", precision=0 if whole else 4, floatmode="fixed", threshold=1000
+            values,
+            separator=", ",
+            prefix="tensor(",
+            precision=0 if whole else 4,
+            floatmode="fixed",
+            threshold=1000,
+            suppress_small=whole,
         )
         notes = [] if values.size else [f"size={tuple(self.shape)}"]
         if self.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool):
@@ -353,6 +360,13 @@ class Tensor(Variable):
                 device = arg
             elif isinstance(arg, bool):
                 non_blocking = arg
+            elif isinstance(arg, str):
+                try:
+                    dtype = dtypes.as_dtype(arg)
+                except TypeError:
+                    raise RuntimeError(
+                        f"to: {arg!r} is neither a device, such as 'cpu', 'cuda' or 'cuda:0', nor a dtype"
+                    ) from None
             elif arg is not None:
                 dtype = arg
         device = None if device is None else as_device(device)
@@ -543,10 +557,16 @@ class Tensor(Variable):
         return tensor(data, dtype=dtype or self.dtype, device=device or self.device)
 
 
+# Arguments that PyTorch's methods also take under NumPy's names.
+_NUMPYS_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
 def _method(name: str) -> Callable[..., Any]:
     """A method that is a function of ``functional`` with the tensor as first argument."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = {_NUMPYS_NAMES.get(key, key): value for key, value in kwargs.items()}
         return getattr(_F, name)(self, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = name
@@ -1059,6 +1079,53 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     return randn(
         tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
     )
+
+
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Random numbers of normal distributions: ``normal(0, 1, (3, 4))``, or one number for each element of a tensor.
+
+    Args:
+        mean: a number, or a tensor with the mean of each number that is drawn.
+        std: a number or a tensor, at least 0; tensors are broadcast.
+        size: the result's shape; only, and always, where mean and std are numbers.
+        generator: source of the numbers; None: the default one.
+        dtype, device: of the result; with a tensor its own.
+        requires_grad: whether the result is a leaf that wants a gradient.
+
+    Raises:
+        TypeError: size beside tensors, or none without.
+        RuntimeError: for a negative std.
+    """
+    given = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if bool(given) == (size is not None):
+        raise TypeError(
+            "normal: mean and std as numbers need a size, as in normal(0, 1, (3, 4)), and as tensors take none; got "
+            f"mean={type(mean).__name__}, std={type(std).__name__}, size={size}"
+        )
+    spread = std.detach() if isinstance(std, Tensor) else full((1,), float(std))
+    lowest = float(spread.min()) if spread.numel() else 0.0
+    if not lowest >= 0:
+        raise RuntimeError(f"normal: std must be at least 0, got {lowest}")
+    if not given:
+
+        def draw(source: np.random.Generator, shape: tuple[int, ...], t: Any) -> np.ndarray:
+            return source.standard_normal(shape, t) * float(std) + float(mean)
+
+        return _random(draw, _size((), size), generator, dtype, device, requires_grad)
+    with no_grad():
+        shape = np.broadcast_shapes(*(tuple(x.shape) for x in given))
+        noise = randn(shape, generator=generator, dtype=dtype or given[0].dtype, device=device or given[0].device)
+        made = noise * std + mean
+    return made.requires_grad_() if requires_grad else made
 
 
 def randint(

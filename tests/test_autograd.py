@@ -269,7 +269,21 @@ class WrongShape(autograd.Function):
         return grad
 
 
+class WrongKind(autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.numpy() * 2
+
+
 def test_wrong_backwards_are_explained():
+    with pytest.raises(
+        TypeError, match="WrongKindBackward: backward returned a ndarray as gradient 0, expected a Tensor"
+    ):
+        WrongKind.apply(numbanet.ones(2, requires_grad=True)).sum().backward()
     with pytest.raises(RuntimeError, match="WrongBackward: backward returned 1 gradients, expected 2"):
         Wrong.apply(leaf(1.0), leaf(1.0)).backward()
     with pytest.raises(

@@ -164,6 +164,15 @@ def test_comparison_lists_cases(capsys):
     assert capsys.readouterr().out.split("\n")[0] == "train/lenet 256x1x28x28"
 
 
+def test_comparison_of_nothing_is_wrong_usage(capsys):
+    assert compare_torch.main(["--ops", "--filter", "^train/"]) == 2
+    assert "no case of ops matches '^train/'; see --list" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        compare_torch.main(["--filter", "("])
+    assert stop.value.code == 2
+    assert "'(' is no regular expression" in capsys.readouterr().err
+
+
 def test_comparison_script_starts_from_anywhere(tmp_path):
     script = ROOT / "benchmarks" / "compare_torch.py"
     command = [sys.executable, str(script), "--list", "--filter", "^optim/SGD/lenet$"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 
@@ -125,8 +126,6 @@ def test_train_writes_results(trained):
 
 
 def test_train_goes_on_with_its_settings(trained, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(trained, tmp_path / "o")
     assert run("train", "lenet_bn", "--resume", "--epochs", "3", "--out", str(tmp_path / "o")) == 0
     said = capsys.readouterr().out
@@ -137,6 +136,135 @@ def test_train_goes_on_with_its_settings(trained, tmp_path, capsys):
     assert run("train", "lenet_bn", "--sample", "--epochs", "3", "--batch-size", "250", "--out", str(whole)) == 0
     assert (whole / "weights.safetensors").read_bytes() == (tmp_path / "o" / "weights.safetensors").read_bytes()
     assert run("train", "lenet", "--resume", "--out", str(whole)) == 2
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of train and test images of two classes, three of each, and a training of one epoch on it."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name, low in (("dim", 0), ("light", 120)):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(rng.integers(low, low + 120, (12, 10, 3), dtype=np.uint8)).save(
+                    folder / part / name / f"{i}.png"
+                )
+    argv = ["train", "lenet", "--dataset", str(folder), "--batch-size", "2", "--lr", "0.1", "--epochs", "1"]
+    assert run(*argv, "--out", str(folder / "run")) == 0
+    return folder
+
+
+def test_resume_takes_a_new_learning_rate(pictures, tmp_path, capsys):
+    from numbanet.train import load_checkpoint
+
+    shutil.copytree(pictures / "run", tmp_path / "o")
+    argv = ["train", "lenet", "--resume", "--out", str(tmp_path / "o")]
+    assert run(*argv, "--epochs", "2", "--lr", "0.25", "--weight-decay", "0.5") == 0
+    assert "sgd lr 0.25, batches of 2" in capsys.readouterr().out
+    state = load_checkpoint(tmp_path / "o" / "last.safetensors")
+    assert [row["lr"] for row in state["history"]] == [0.1, 0.25]
+    assert (state["optimizer"]["param_groups"][0]["lr"], state["extra"]["settings"]["lr"]) == (0.25, 0.25)
+    assert state["optimizer"]["param_groups"][0]["weight_decay"] == 0.5
+    assert run(*argv, "--epochs", "3") == 0  # and keeps it
+    assert "sgd lr 0.25, batches of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--optimizer", "adam"], "was trained with --optimizer sgd, which cannot change on the way"),
+        (["--size", "32"], "was trained with --size 28"),
+        (["--option", "ratio=2"], "was trained with no --option"),
+        (["--sample"], "was trained with no --sample"),
+        (
+            ["--dataset", "fashion-mnist", "--size", "28"],
+            "was trained on the classes dim, light; these images have T-shirt/top",
+        ),
+    ],
+)
+def test_resume_refuses_what_cannot_change(pictures, options, text, capsys):
+    before = (pictures / "run" / "last.safetensors").read_bytes()
+    assert run("train", "lenet", "--resume", "--epochs", "2", "--out", str(pictures / "run"), *options) == 2
+    assert text in capsys.readouterr().err
+    assert (pictures / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_an_earlier_training_is_kept(pictures, tmp_path, capsys):
+    shutil.copytree(pictures / "run", tmp_path / "o")
+    before = (tmp_path / "o" / "last.safetensors").read_bytes()
+    argv = ["train", "lenet", "--dataset", str(pictures), "--batch-size", "3", "--epochs", "1"]
+    assert run(*argv, "--out", str(tmp_path / "o")) == 0
+    assert "holds an earlier training, kept as earlier.safetensors" in capsys.readouterr().out
+    assert (tmp_path / "o" / "earlier.safetensors").read_bytes() == before
+    assert (tmp_path / "o" / "last.safetensors").read_bytes() != before
+
+
+def test_damaged_images_are_named(pictures, tmp_path, capsys):
+    shutil.copytree(pictures, tmp_path / "p")
+    path = tmp_path / "p" / "train" / "light" / "1.png"
+    path.write_bytes(path.read_bytes()[:200])
+    argv = ["train", "lenet", "--dataset", str(tmp_path / "p"), "--epochs", "1", "--out", str(tmp_path / "o")]
+    assert run(*argv) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "truncated" in said and f"while reading {path}" in said
+    assert run("predict", str(pictures / "run" / "last.safetensors"), str(path)) == 1
+    assert str(path) in capsys.readouterr().err
+
+
+def test_the_folder_of_a_training_stands_for_its_checkpoint(pictures, capsys):
+    said = []
+    for path in ("run", "run/last.safetensors"):
+        assert run("evaluate", str(pictures / path)) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "6 test images" in said[0]
+
+
+def test_a_last_batch_of_one_image_does_not_end_the_training(pictures, tmp_path, capsys):
+    argv = [
+        "train",
+        "lenet_bn",
+        "--dataset",
+        str(pictures),
+        "--limit",
+        "5",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert run(*argv, "--batch-size", "2") == 0
+    assert "on 5 images" in capsys.readouterr().out
+
+
+def test_a_limit_takes_images_of_all_classes(pictures, monkeypatch, capsys):
+    from numbanet import train
+
+    labels = []
+    monkeypatch.setattr(
+        train,
+        "evaluate",
+        lambda net, loader, device: labels.extend(y.tolist() for _, y in loader) or dict(loss=0, accuracy=0),
+    )
+    for limit in ("2", "4", "99"):
+        assert run("evaluate", str(pictures / "run"), "--limit", limit, "--batch-size", "99") == 0
+    assert labels == [[0, 1], [0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+
+
+def test_of_own_images_no_dark_ground_is_expected(pictures, capsys):
+    assert run("predict", str(pictures / "run" / "last.safetensors"), str(pictures / "test" / "light" / "0.png")) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_is_no_folder_for_results(pictures, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    argv = ["train", "lenet", "--dataset", str(pictures), "--out"]
+    assert run(*argv, str(tmp_path / "file")) == 2
+    assert "--output: the folder" in capsys.readouterr().err
+    assert run(*argv, str(tmp_path / "file" / "o")) == 2
+    assert "cannot be made: Not a directory" in capsys.readouterr().err
 
 
 def test_train_in_half_precision(tmp_path, capsys):
@@ -163,7 +291,6 @@ def small(tmp_path_factory):
 
 def test_checkpoints_remember_options_and_size(small, tmp_path, capsys):
     """--resume, evaluate and predict make the same network for images of the same size."""
-    import shutil
 
     from PIL import Image
 
@@ -306,6 +433,12 @@ def test_models(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert lines[0].startswith("notes.alexnet    1x224x224  AlexNet: 46,764,746 parameters")
+    assert run("models", "lenet*") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "lenet5",
+        "notes.lenet",
+        "notes.lenet_bn",
+    ]
 
 
 def test_long_epochs_are_announced(monkeypatch, capsys):

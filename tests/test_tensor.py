@@ -117,6 +117,7 @@ def test_printing_like_pytorch():
     assert repr(numbanet.tensor([0.5, 1.25])) == "tensor([0.5000, 1.2500])"
     assert repr(numbanet.tensor([1, 2])) == "tensor([1, 2])"
     assert repr(numbanet.tensor(2.5)) == "tensor(2.5000)"
+    assert repr(numbanet.tensor([1.0, 2000.0, -123456.0])) == "tensor([      1.,    2000., -123456.])"
     assert repr(numbanet.tensor([1.0], requires_grad=True)) == "tensor([1.], requires_grad=True)"
     assert "grad_fn=<MulBackward>" in repr(numbanet.tensor([1.0], requires_grad=True) * 2)
     assert "dtype=numbanet.float64" in repr(numbanet.zeros(1, dtype=numbanet.float64))
@@ -185,3 +186,59 @@ def test_numbers_keep_what_the_wanted_dtype_holds():
     assert numbanet.as_tensor([[0.1]], dtype=numbanet.float64).item() == 0.1
     assert numbanet.tensor([0.1]).dtype == numbanet.float32
     assert numbanet.tensor([], dtype=numbanet.float64).dtype == numbanet.float64
+
+
+def test_normal_draws_with_mean_and_spread():
+    numbanet.manual_seed(3)
+    x = numbanet.normal(5.0, 0.5, size=(100, 100))
+    assert x.shape == (100, 100)
+    assert abs(x.mean().item() - 5) < 0.02
+    assert abs(x.std().item() - 0.5) < 0.02
+    mean, std = numbanet.tensor([[0.0], [100.0]]), numbanet.tensor([1.0, 0.0, 1.0], dtype=numbanet.float32)
+    y = numbanet.normal(mean, std)
+    assert y.shape == (2, 3)
+    assert y[:, 1].tolist() == [0, 100]
+    assert (numbanet.normal(mean.double(), 1.0) - mean).abs().max() < 6
+    assert numbanet.normal(2.0, numbanet.zeros(4)).tolist() == [2, 2, 2, 2]
+    numbanet.manual_seed(3)
+    assert (numbanet.normal(5.0, 0.5, (100, 100)) == x).all()
+    assert numbanet.normal(0, 1, (2,), dtype=numbanet.float64, requires_grad=True).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ((0.0, 1.0), TypeError),
+        ((numbanet.zeros(2), 1.0, (2,)), TypeError),
+        ((0.0, -1.0, (2,)), RuntimeError),
+        ((0.0, numbanet.tensor([1.0, -1.0])), RuntimeError),
+    ],
+)
+def test_normal_refuses(arguments, kind):
+    with pytest.raises(kind, match="normal: "):
+        numbanet.normal(*arguments)
+
+
+def test_course_notes_may_ask_for_cudnn():
+    from numbanet.backends import cudnn
+
+    assert cudnn.is_available() is False
+    assert cudnn.version() is None
+
+
+def test_a_device_that_there_is_not():
+    with pytest.raises(RuntimeError, match="'gpu' is neither a device"):
+        numbanet.zeros(1).to("gpu")
+    assert numbanet.zeros(1).to("bfloat16").dtype == numbanet.bfloat16
+    assert numbanet.zeros(1).to("float64").dtype == numbanet.float64
+
+
+def test_methods_take_numpys_names():
+    x = numbanet.arange(12.0).reshape(3, 4)
+    assert x.argmax(axis=1).tolist() == [3, 3, 3]
+    assert (x.sum(axis=0, keepdims=True) == x.sum(dim=0, keepdim=True)).all()
+    assert x.mean(axis=1).shape == (3,)
+    assert x.max(axis=1).values.tolist() == [3, 7, 11]
+    assert x.softmax(axis=0).shape == (3, 4)
+    with pytest.raises(TypeError):
+        x.sum(axes=0)

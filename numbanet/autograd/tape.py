@@ -649,7 +649,13 @@ def _visit(node: Node, received: dict[int, tuple[Any, bool]], waiting: dict[Any,
     for position, ((following, index), result) in enumerate(zip(edges, results, strict=False)):
         if following is None or result is None:
             continue
-        owned = result._base is None and result._changes is None and not any([result is g for g in grads])
+        try:
+            base = result._base
+        except AttributeError:
+            raise TypeError(
+                f"{node.name()}: backward returned a {type(result).__name__} as gradient {position}, expected a Tensor or None"
+            ) from None
+        owned = base is None and result._changes is None and not any([result is g for g in grads])
         if owned and len(results) > 1:
             owned = not any([result is r for i, r in enumerate(results) if i != position])
         taken = _fitting_gradient(node, following, index, result)

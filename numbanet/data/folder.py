@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from numbanet.data.dataset import Dataset
 
 __all__ = ["IMG_EXTENSIONS", "DatasetFolder", "ImageFolder", "default_loader", "find_classes", "make_dataset"]
@@ -88,16 +90,20 @@ def make_dataset(
 
 
 def default_loader(path: str) -> Any:
-    """Read an image file: a PIL image of mode RGB.
+    """Read an image file: a PIL image of mode RGB. Of 16-bit grey values the upper 8 bits are kept.
 
     Raises:
-        OSError: the file cannot be read or is no image; a note names it.
+        OSError: the file cannot be read or is no image; the message or a note names it.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with open(path, "rb") as file, Image.open(file) as image:
+            if image.mode.startswith("I;16"):  # Pillow would clip them, and what is brighter than 255 become white
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
             return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise UnidentifiedImageError(f"{path}: not an image file that can be read; repair it or take it away") from None
     except Exception as error:
         error.add_note(f"while reading {path}")
         raise

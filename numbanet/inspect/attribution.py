@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from numbanet import autograd, devices
-from numbanet.autograd import no_grad
+from numbanet.autograd import enable_grad, no_grad
 from numbanet.functional.activation import ReluFunction
 from numbanet.inspect.trace import evaluating, layer_name, make_inputs, run_and_keep
 from numbanet.nn import Module
@@ -70,7 +70,8 @@ def gradients_at(
         at = tuple(n // 2 for n in sizes) if position is None else tuple(position)
         if len(at) != len(sizes) or not all(0 <= i < n for i, n in zip(at, sizes, strict=True)):
             raise ValueError(f"{caller}: position {at} is not in the output {tuple(y.shape)} of layer {name!r}")
-        pixel = y[(slice(None), slice(None), *at)].sum()
+        with enable_grad():
+            pixel = y[(slice(None), slice(None), *at)].sum()
         (gradient,) = autograd.grad(pixel, x, retain_graph=True)
         found.append((np.abs(gradient.cpu().numpy()).sum(1).mean(0), at))
     return found
@@ -98,7 +99,8 @@ def saliency(net: Module, image: Tensor, target: int | None = None, guided: bool
     x = one_image("saliency", image).detach().requires_grad_()
     with separately() if guided else nullcontext():  # rectified layers of their own
         (scores,) = run_and_keep("saliency", net, x, [layer_name("saliency", net, None)])
-    score = scores[0, _target("saliency", scores, target)]
+    with enable_grad():
+        score = scores[0, _target("saliency", scores, target)]
     if guided:
         for node in _nodes(score):
             if node.function is ReluFunction:
@@ -133,7 +135,8 @@ def grad_cam(net: Module, image: Tensor, layer: str | Module, target: int | None
     maps, scores = run_and_keep("grad_cam", net, x, [name, ""], pass_on=True)
     if maps.ndim != 4:
         raise ValueError(f"grad_cam: the output {tuple(maps.shape)} of layer {name!r} is no feature map (1, K, h, w)")
-    score = scores[0, _target("grad_cam", scores, target)]
+    with enable_grad():
+        score = scores[0, _target("grad_cam", scores, target)]
     (gradient,) = autograd.grad(score, maps)
     weights = gradient.cpu().numpy()[0].mean((1, 2))
     return np.maximum(np.tensordot(weights, maps.detach().cpu().numpy()[0], 1), 0)

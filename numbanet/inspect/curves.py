@@ -34,16 +34,20 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path | None = None, tit
     figure = new_figure(9, 3.6, title)
     from matplotlib.ticker import MaxNLocator
 
+    # All epochs, also those whose loss is no number; a single one in the middle.
+    first, last = min(row["epoch"] for row in rows), max(row["epoch"] for row in rows)
+    margin = 0.05 * (last - first) or 0.5
     for axes, (label, lines) in zip(figure.subplots(1, 2), _PANELS, strict=True):
         lowest = 1.0
         for column, name, style in lines:
             points = [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
             if points:
-                last = f"{name}: {points[-1][1]:.3f} at the end"
-                axes.plot(*zip(*points, strict=True), style, label=last, marker="o" if len(points) == 1 else None)
+                legend = f"{name}: {points[-1][1]:.3f} at the end"
+                axes.plot(*zip(*points, strict=True), style, label=legend, marker="o" if len(points) == 1 else None)
                 lowest = min(lowest, *(value for _, value in points))
         axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_xlim(first - margin, last + margin)
         axes.grid(alpha=0.3)
         if label == "accuracy":
             axes.set_ylim(0 if lowest < 0.5 else 0.5, 1)

@@ -91,6 +91,9 @@ class Summary:
         parameter_bytes: their memory, with that of buffers.
         idle: names of the layers that did not run (whose parameters count all the same).
         saved_bytes: memory that waits for backward between the passes, each piece once.
+        apart: names of layers that ran on nothing that comes from the inputs, as under ``no_grad`` or after ``detach``: the
+            graph does not lead there, and their work is not counted.
+        unregistered: how many numbers are learnt that are no parameters of the network, as of layers in a plain list.
     """
 
     name: str
@@ -101,6 +104,8 @@ class Summary:
     parameter_bytes: int
     idle: list[str]
     saved_bytes: int
+    apart: tuple[str, ...] = ()
+    unregistered: int = 0
 
     @property
     def macs(self) -> int:
@@ -196,6 +201,8 @@ def summary(
         sum(t.numel() * t.dtype.itemsize for t in (*everything, *net.buffers())),
         idle,
         saved,
+        tuple(traced.apart()),
+        sum(leaf.numel() for key, leaf in traced.leaves().items() if key not in set(map(id, everything))),
     )
 
 
@@ -434,11 +441,18 @@ def _table(found: Summary) -> str:
     total += [milliseconds(found.forward_ms), milliseconds(found.backward_ms)] * timed
     text = render(cells, total, left=("layer", "output shape", "algorithm"))
     notes = [
-        f"input {', '.join(map(str, found.input_shapes))}; parameters and buffers {memory(found.parameter_bytes)}, "
-        f"{found.trainable:,} parameters trainable; {memory(found.saved_bytes)} wait for backward"
+        f"input {', '.join(map(str, found.input_shapes))}; parameters and buffers {memory(found.parameter_bytes) or '0 B'}, "
+        f"{found.trainable:,} parameters trainable; {memory(found.saved_bytes) or '0 B'} wait for backward"
     ]
     if found.idle:
         notes.append(f"layers that did not run: {', '.join(found.idle)}")
+    if found.apart:
+        notes.append(f"not counted, for nothing from the input reaches it (no_grad, detach?): {', '.join(found.apart)}")
+    if found.unregistered:
+        notes.append(
+            f"{found.unregistered:,} numbers are learnt that are no parameters of the network, and an optimizer would not see: "
+            "layers belong in a ModuleList, tensors in a Parameter"
+        )
     if any(row.field is not None and row.field.whole for row in found.rows):
         notes.append("* and values of the whole image besides, by way of a branch that pools it or a normalisation")
     if any("/" in row.algorithm for row in found.rows):

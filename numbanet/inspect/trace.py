@@ -210,12 +210,23 @@ class Trace:
         """All calls, in order."""
         return list(self.root.walk())
 
+    def leaves(self) -> dict[int, Any]:
+        """The tensors that are leaves of the graph, by their ids: parameters, and what should have been some."""
+        found = [n for node in (*self.owner, *self._aside) for n, _ in node.next_functions if type(n) is AccumulateGrad]
+        return {id(leaf.variable): leaf.variable for leaf in found}
+
     def used_parameters(self) -> set[int]:
         """The ids of the tensors that are leaves of the graph."""
-        leaves = [
-            n for node in (*self.owner, *self._aside) for n, _ in node.next_functions if type(n) is AccumulateGrad
+        return set(self.leaves())
+
+    def apart(self) -> list[str]:
+        """The names of layers with parameters that worked on nothing that comes from the inputs."""
+        calls = [
+            c
+            for c in self.calls()
+            if not c.body and c.outputs and any(True for _ in c.module.parameters(recurse=False))
         ]
-        return {id(leaf.variable) for leaf in leaves}
+        return list(dict.fromkeys(c.name or type(c.module).__name__ for c in calls))
 
     def saved_bytes(self) -> int:
         """The memory that waits for backward: what the operations saved, each piece once, without parameters and buffers."""

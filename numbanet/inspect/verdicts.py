@@ -15,6 +15,8 @@ def plot_confusion_matrix(
 ) -> Any:
     """Draw which classes are taken for which: shares of each label's images as colours, their numbers as text.
 
+    Of more than 30 classes there are the colours alone, and places in the list for names.
+
     Args:
         matrix: counts (classes, classes), a row for each label and a column for each prediction, as
             ``numbanet.train.confusion_matrix`` makes it.
@@ -33,7 +35,7 @@ def plot_confusion_matrix(
     n = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    side = max(4.5, 0.52 * n + 1.8)
+    side = max(4.5, 0.52 * n + 1.8) if n <= 30 else 9.0
     figure = new_figure(side + 1.2, side, f"{title}: {counts.sum():,} images, accuracy {accuracy:.3f}")
     axes = figure.subplots()
     mappable = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -121,6 +123,13 @@ def plot_misclassified(
             "plot_misclassified: expected images (N, C, H, W), labels (N,) and scores (N, classes), got shapes "
             f"{pictures.shape}, {truth.shape} and {values.shape}"
         )
+    names = [str(i) for i in range(values.shape[1])] if classes is None else list(classes)
+    if len(names) != values.shape[1]:
+        raise ValueError(f"plot_misclassified: got {len(names)} names for scores of {values.shape[1]} classes")
+    if truth.size and not 0 <= truth.min() <= truth.max() < values.shape[1]:
+        raise ValueError(
+            f"plot_misclassified: labels from {truth.min()} to {truth.max()} for scores of {values.shape[1]} classes"
+        )
     if limit < 1:
         raise ValueError(f"plot_misclassified: limit must be at least 1, got {limit}")
     shares = np.exp(values - values.max(1, keepdims=True))
@@ -134,7 +143,6 @@ def plot_misclassified(
     if len(shown) < len(wrong):
         title += f"; the {len(shown)} of which the network is most certain"
     figure = new_figure(max(1.35 * columns, 7.0), 1.75 * rows + 0.5, title)
-    names = [str(i) for i in range(values.shape[1])] if classes is None else list(classes)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, i in zip(grid.flat, shown, strict=False):
         show_image(axes, pictures[i])

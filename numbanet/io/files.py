@@ -48,6 +48,7 @@ def save(obj: Any, path: Any) -> None:
 
     Raises:
         TypeError: for anything else in ``obj``, naming where it stands.
+        FileNotFoundError: where the file's folder does not exist.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -62,6 +63,8 @@ def save(obj: Any, path: Any) -> None:
         path.write(payload)
         return
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: there is no folder {path.parent} for the file {path.name}; make it first")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(temporary, "wb") as file:

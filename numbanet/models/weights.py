@@ -131,6 +131,10 @@ def _array(key: Any, value: Any) -> np.ndarray:
 
 
 def _read(path: Path) -> Any:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: there is no such file; weights are read from a .safetensors or .npz file, numbanet has none to download"
+        )
     with open(path, "rb") as file:
         start = file.read(9)
     is_zip = start[:2] == b"PK" and start[8:] != b"{"  # a safetensors file has a length and then a brace

@@ -66,7 +66,10 @@ def count_correct(output: Any, target: Any) -> int:
         predictions = predictions.argmax(axis=1)
     predictions = predictions.reshape(-1)
     if predictions.shape != labels.shape:
-        raise ValueError(f"accuracy: {predictions.shape[0]} predictions for labels of shape {tuple(labels.shape)}")
+        raise ValueError(
+            "accuracy: expected scores (N, classes) or classes (N,), and labels (N,), got shapes "
+            f"{np.shape(to_numpy(output))} and {labels.shape}"
+        )
     return int(np.count_nonzero(predictions.astype(labels.dtype, copy=False) == labels))
 
 

@@ -14,6 +14,7 @@ from numbanet.amp import GradScaler, autocast
 from numbanet.autograd import no_grad
 from numbanet.devices import as_device
 from numbanet.dtypes import bfloat16, float16
+from numbanet.tensor import Tensor
 from numbanet.train.auxiliary import main_scores, with_auxiliary
 from numbanet.train.callbacks import Callback, EpochPrinter, ProgressBar
 from numbanet.train.checkpoint import load_checkpoint, save_checkpoint
@@ -52,7 +53,12 @@ class _Sums:
             if self.refuse and not math.isfinite(value):
                 raise _NotFinite(value, self.steps)
             self.loss += value * images
-            self.correct += count_correct(output, target)
+            try:
+                self.correct += count_correct(output, target)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}. Trainer and evaluate are for classifiers; for another task write the loop yourself, see the README"
+                ) from None
             self.images += images
 
     def means(self) -> tuple[float, float]:
@@ -68,27 +74,48 @@ class _NotFinite(Exception):
 
 
 def _on(batch: Any, device: Any) -> Any:
-    """A batch (a tensor, or nested lists of them) on ``device``; to CUDA it is copied in the background."""
+    """A batch (a tensor, or nested lists and mappings of them) on ``device``; to CUDA it is copied in the background."""
     if isinstance(batch, list | tuple):
         return [_on(item, device) for item in batch]
+    if isinstance(batch, Mapping):
+        return {key: _on(item, device) for key, item in batch.items()}
+    if not isinstance(batch, Tensor):
+        raise TypeError(
+            f"expected a loader's batches as [inputs, labels] of tensors, found a {type(batch).__name__} in one; "
+            "from_numpy makes tensors of arrays, and names of classes must become their numbers"
+        )
     if device.type == "cuda" and not batch.is_cuda:
         return batch.pin_memory().to(device, non_blocking=True)
     return batch.to(device)
 
 
+def _pair(batch: Any, device: Any) -> Any:
+    """A batch [inputs, labels] on ``device``."""
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        what = (
+            f"a dict with {', '.join(map(str, batch))}"
+            if isinstance(batch, Mapping)
+            else f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, list | tuple) else "")
+        )
+        raise TypeError(
+            f"expected a loader's batches as [inputs, labels], got {what}; a collate_fn of the DataLoader can make such pairs"
+        )
+    return _on(batch, device)
+
+
 def _ahead(loader: Iterable[Any], device: Any) -> Iterator[Any]:
-    """A loader's batches on ``device``. On CUDA each is on its way there before the one before it is handed out.
+    """A loader's batches [inputs, labels] on ``device``. On CUDA each is on its way there before the one before it is handed out.
 
     An error of the loader comes after the batches before it, as without this.
     """
     if device.type != "cuda":
         for batch in loader:
-            yield _on(batch, device)
+            yield _pair(batch, device)
         return
     batches, waiting, error = iter(loader), None, None
     while error is None:
         try:
-            coming = _on(next(batches), device)
+            coming = _pair(next(batches), device)
         except Exception as found:
             coming, error = None, found
         if waiting is not None:
@@ -157,7 +184,8 @@ class Trainer:
         loss: takes scores and labels; None: cross-entropy.
         lr: learning rate of the SGD that is made where ``optimizer`` is None.
         device: where to train; None: where the network is.
-        scheduler: a learning-rate schedule, stepped after each epoch.
+        scheduler: a learning-rate schedule, stepped after each epoch; ``ReduceLROnPlateau`` watches the test loss, or the
+            training loss where nothing is tested.
         callbacks: called at each point of training; see :class:`~numbanet.train.callbacks.Callback`.
         progress: whether to show a bar in each epoch and print a line after it.
         amp: "bf16" or "fp16" to train under autocast in that half precision, with float32 parameters; "fp16" scales the loss (see
@@ -194,6 +222,18 @@ class Trainer:
             optimizer, lr = None, float(optimizer)
         if (optimizer is None) == (lr is None):
             raise ValueError("Trainer: give either an optimizer, or lr for plain SGD")
+        if isinstance(optimizer, optim.LBFGS):
+            raise TypeError(
+                "Trainer: LBFGS evaluates the network several times a step, which a Trainer does not; write the loop yourself, "
+                "with optimizer.step(closure)"
+            )
+        if lr is None:
+            own = {id(parameter) for parameter in net.parameters()}
+            if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+                raise ValueError(
+                    "Trainer: the optimizer holds none of this network's parameters, so nothing would be learnt; make it of "
+                    "net.parameters(), after the network"
+                )
         self.device = _device_of(net) if device is None else as_device(device)
         _autocast(amp, self.device)  # refuses what it does not know
         self.amp, self.scaler = amp, GradScaler(enabled=amp == "fp16")
@@ -221,10 +261,17 @@ class Trainer:
             The history.
 
         Raises:
+            ValueError: before training, where a callback watches tests and there is no test_loader.
             TrainingDiverged: when the loss is no finite number any more.
             KeyboardInterrupt: passed on after the callbacks have saved what there is.
         """
         self._why_stop = ""
+        for callback in self.callbacks:
+            monitor = getattr(callback, "monitor", None)
+            if test_loader is None and monitor in ("test_loss", "test_acc"):
+                raise ValueError(
+                    f"fit: {type(callback).__name__} watches {monitor!r}, which an epoch does not give without a test_loader"
+                )
         try:
             self._call("on_train_start", epochs)
             while self.epoch < epochs and not self._why_stop:
@@ -259,7 +306,8 @@ class Trainer:
             ) from None
         if not self._sums.images:
             raise ValueError(
-                "fit: the training loader gave no batch (is the dataset smaller than a batch, with drop_last?)"
+                "fit: the training loader gave no batch (is the dataset smaller than a batch, with drop_last? "
+                "or the loader an iterator, which one epoch uses up?)"
             )
         seconds = time.perf_counter() - start
         row: dict[str, Any] = {"epoch": epoch, "loss": loss, "train_acc": train_acc}
@@ -267,7 +315,9 @@ class Trainer:
             found = self.evaluate(test_loader)
             row["test_loss"], row["test_acc"] = found["loss"], found["accuracy"]
         row |= {"lr": lr, "seconds": seconds, "images_per_second": self._sums.images / seconds}
-        if self.scheduler is not None:
+        if isinstance(self.scheduler, optim.lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(row.get("test_loss", loss))
+        elif self.scheduler is not None:
             self.scheduler.step()
         self.epoch = epoch
         self.history.append(row)

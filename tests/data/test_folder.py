@@ -166,3 +166,41 @@ def test_folder_as_a_name(root, tmp_path):
         ValueError, match="there is no dataset 'imagenet', and no such folder: the names are fashion-mnist, "
     ):
         by_name("imagenet")
+
+
+def test_sixteen_bits_of_grey_keep_the_upper_eight(tmp_path):
+    """Pillow's own conversion clips them: all that is brighter than 255 of 65535 would be white."""
+    values = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    (tmp_path / "c").mkdir()
+    for name in ("grey.png", "grey.tif"):
+        Image.fromarray(values).save(tmp_path / "c" / name)
+    for image, _ in ImageFolder(tmp_path):
+        assert image.mode == "RGB"
+        for channel in np.asarray(image).transpose(2, 0, 1):
+            np.testing.assert_array_equal(channel, values >> 8)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK"])
+def test_all_kinds_of_images_become_colour_images(tmp_path, mode):
+    (tmp_path / "c").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "c" / "x.tif")
+    image, _ = ImageFolder(tmp_path)[0]
+    assert image.mode == "RGB" and image.size == (8, 6)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.fromarray(pixels).convert(mode).convert("RGB")))
+
+
+def test_damaged_images_are_named(tmp_path):
+    (tmp_path / "c").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+        tmp_path / "c" / "b.png"
+    )
+    whole = (tmp_path / "c" / "b.png").read_bytes()
+    (tmp_path / "c" / "a.png").write_bytes(b"no image")
+    (tmp_path / "c" / "b.png").write_bytes(whole[: len(whole) // 2])
+    data = ImageFolder(tmp_path)
+    with pytest.raises(OSError, match=r"a\.png: not an image file that can be read"):
+        data[0]
+    with pytest.raises(OSError, match="truncated") as caught:
+        data[1]
+    assert caught.value.__notes__ == [f"while reading {tmp_path / 'c' / 'b.png'}"]

@@ -7,7 +7,7 @@ import pytest
 
 import numbanet
 from numbanet import nn
-from numbanet.inspect import grad_cam, occlusion_map, saliency
+from numbanet.inspect import grad_cam, occlusion_map, receptive_field_gradient, saliency
 
 
 class Pooled(nn.Module):
@@ -125,3 +125,17 @@ def test_looking_changes_nothing():
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_no_grad_around_them_does_not_matter():
+    net, x = Pooled(), numbanet.randn(1, 3, 6, 8)
+    calls = (
+        lambda: grad_cam(net, x, "rectify", 1),
+        lambda: saliency(net, x, 1),
+        lambda: saliency(net, x, 1, guided=True),
+        lambda: receptive_field_gradient(net, x, "maps"),
+    )
+    for call in calls:
+        expected = call()
+        with numbanet.no_grad():
+            np.testing.assert_array_equal(call(), expected)

@@ -243,7 +243,23 @@ def test_curves():
         "test: 0.750 at the end",
     ]
     np.testing.assert_allclose(left.lines[0].get_xydata(), [(1, 2), (2, 1), (3, 2 / 3)])
+    assert left.get_xlim() == (0.9, 3.1)
     assert (left.get_ylabel(), right.get_ylabel(), right.get_ylim()) == ("loss", "accuracy", (0.5, 1))
+
+
+def test_curves_of_one_epoch_and_of_one_that_ends_in_nan():
+    figure = inspect.plot_curves([{"epoch": 4, "loss": 2.0}])
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_xlim()
+    assert [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high] == [4]
+    figure = inspect.plot_curves([{"epoch": i, "loss": 2.0 if i < 3 else float("nan")} for i in range(1, 6)])
+    assert figure.axes[0].get_xlim() == (0.8, 5.2)
+
+
+def test_many_classes_make_no_huge_picture():
+    figure = inspect.plot_confusion_matrix(np.eye(100, dtype=int))
+    assert max(figure.get_size_inches()) < 12
+    assert not figure.axes[0].texts
 
 
 @pytest.mark.parametrize(
@@ -259,6 +275,8 @@ def test_curves():
         (lambda: inspect.plot_class_accuracy(np.ones((3, 3)), ["a"]), ValueError, "got 1 names for 3 classes"),
         (lambda: inspect.plot_misclassified(images(2), [0], np.ones((2, 3))), ValueError, r"\(2, 1, 12, 10\), \(1,\) and \(2, 3\)"),
         (lambda: inspect.plot_misclassified(images(1), [0], np.ones((1, 3)), limit=0), ValueError, "limit must be at least 1"),
+        (lambda: inspect.plot_misclassified(images(1), [0], np.ones((1, 3)), ["a"]), ValueError, "got 1 names for scores of 3"),
+        (lambda: inspect.plot_misclassified(images(1), [3], np.ones((1, 3))), ValueError, "labels from 3 to 3 for scores of 3"),
         (lambda: inspect.plot_curves([]), ValueError, "history is empty"),
     ],
 )  # fmt: skip

@@ -331,3 +331,40 @@ def test_refused(call, error, message):
 def test_a_row_that_is_not_there():
     with pytest.raises(KeyError, match="no layer 'conv9' ran"):
         summary(models.lenet(), (1, 1, 28, 28))["conv9"]
+
+
+def test_what_the_input_does_not_reach_is_named():
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.frozen, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            with numbanet.no_grad():
+                x = self.frozen(x)
+            return self.head(x)
+
+    found = summary(Cut(), (1, 4))
+    assert (found.macs, found.apart) == (0, ("frozen", "head"))
+    assert "not counted, for nothing from the input reaches it (no_grad, detach?): frozen, head" in str(found)
+    assert "parameters and buffers 120 B, 30 parameters trainable; 0 B wait" in str(found)
+    frozen = nn.Sequential(nn.Linear(4, 2)).requires_grad_(False)
+    assert summary(frozen, (1, 4)).apart == ()
+    assert "parameters and buffers 0 B, 0 parameters" in str(summary(nn.Sequential(), (1, 4)))
+
+
+def test_layers_in_a_plain_list_are_no_parameters():
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Linear(4, 4), nn.Linear(4, 2)]
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    found = summary(Listed(), (1, 4))
+    assert (found.parameters, found.unregistered) == (0, 30)
+    assert "30 numbers are learnt that are no parameters of the network" in str(found)
+    assert summary(nn.Linear(4, 2), (1, 4)).unregistered == 0

@@ -255,3 +255,8 @@ def test_pytorch_reads_our_weights_and_we_read_its(tmp_path):
     save_file({"w": torch.ones(2, dtype=torch.float8_e4m3fn)}, tmp_path / "f8")
     with pytest.raises(ValueError, match="convert it to float32"):
         io.load(tmp_path / "f8")
+
+
+def test_a_folder_that_there_is_not(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*absent for the file net\.safetensors"):
+        numbanet.save({"x": numbanet.zeros(1)}, tmp_path / "absent" / "net.safetensors")

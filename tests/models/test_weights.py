@@ -172,7 +172,7 @@ def test_bad_files_are_explained(tmp_path):
         with pytest.raises(ValueError, match=text) as caught:
             load_torch_state_dict(nn.Linear(3, 2), tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="there is no such file; weights are read from"):
         load_torch_state_dict(nn.Linear(3, 2), tmp_path / "absent.npz")
     with pytest.raises(TypeError, match="expected a mapping from names to tensors, or a file, got list"):
         load_torch_state_dict(nn.Linear(3, 2), [1])

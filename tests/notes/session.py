@@ -27,6 +27,7 @@ _IMPORTS = {
     "import torch.nn as nn": "import numbanet.nn as nn",
     "from torch import nn": "from numbanet import nn",
     "from torch.nn import functional as F": "from numbanet.nn import functional as F",
+    "from torch.backends import cudnn": "from numbanet.backends import cudnn",
 }
 
 

@@ -169,3 +169,6 @@ def test_the_notes_check_of_the_device(framework):
     printed = Session(framework).run("device_check").split("\n")
     assert printed[1] in ("True", "False")
     assert printed[2].startswith("cpu ")
+    assert printed[4] == printed[1]
+    assert printed[5] in ("True", "False")
+    assert (printed[6] == "None") == (printed[5] == "False")

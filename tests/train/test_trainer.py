@@ -129,7 +129,7 @@ def test_the_best_checkpoint_is_kept(tmp_path):
         row(epoch, loss)
     assert train.load_checkpoint(callback.best_path)["epoch"] == 2
     assert train.load_checkpoint(callback.last_path)["epoch"] == 3
-    with pytest.raises(ValueError, match="no 'test_acc' among what an epoch gives: epoch, loss"):
+    with pytest.raises(ValueError, match=r"no 'test_acc' among what an epoch gives: epoch, loss"):
         train.Checkpoint(tmp_path, monitor="test_acc").on_epoch_end(t, t.history[-1])
 
 
@@ -298,3 +298,85 @@ def test_unknown_models_are_answered_with_close_ones():
     with pytest.raises(ValueError, match=r"models\.list\(\) gives all \d+ names"):
         models.build("zzz")
     assert {"notes.lenet", "notes.lenet_bn"} <= set(models.list())
+
+
+def test_a_plateau_watches_the_test_loss_or_the_training_loss(monkeypatch):
+    watched = []
+    for test in (loaders()[1], None):
+        t = trainer()
+        t.scheduler = optim.lr_scheduler.ReduceLROnPlateau(
+            t.optimizer, patience=0, threshold=10.0, threshold_mode="abs"
+        )
+        step = t.scheduler.step
+        monkeypatch.setattr(t.scheduler, "step", lambda value, step=step: (watched.append(value), step(value)))
+        history = t.fit(loaders()[0], test, epochs=3)
+        assert watched == history["loss" if test is None else "test_loss"]
+        assert history["lr"] == pytest.approx([0.02, 0.02, 0.002])
+        watched.clear()
+
+
+def test_an_optimizer_of_another_network_is_refused():
+    net = network()
+    with pytest.raises(ValueError, match="holds none of this network's parameters"):
+        train.Trainer(net, optim.SGD(network().parameters(), lr=0.1))
+    train.Trainer(net, optim.SGD(net[3].parameters(), lr=0.1))  # some of them will do
+
+
+def test_lbfgs_is_refused():
+    net = network()
+    with pytest.raises(TypeError, match=r"optimizer.step\(closure\)"):
+        train.Trainer(net, optim.LBFGS(net.parameters()))
+
+
+X, Y = numbanet.zeros(4, 4), numbanet.zeros(4, dtype=numbanet.int64)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"image": X, "label": Y}, "got a dict with image, label"),
+        ((X, Y, Y), "got a tuple of 3"),
+        ([X], "got a list of 1"),
+        (X, "got a Tensor"),
+        ((X.numpy(), Y), "found a ndarray"),
+        ((X, ["cat"] * 4), "found a str"),
+    ],
+)
+def test_batches_that_are_no_pairs_of_tensors(batch, message):
+    t = trainer()
+    for use in (lambda: t.fit([batch], epochs=1), lambda: t.evaluate([batch])):
+        with pytest.raises(TypeError, match=message):
+            use()
+
+
+def test_inputs_in_a_mapping():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = nn.Linear(4, 3)
+
+        def forward(self, batch):
+            return self.scores(batch["points"] * batch["scale"])
+
+    t = train.Trainer(Net(), lr=0.1, progress=False)
+    assert len(t.fit([({"points": X, "scale": X}, Y)], epochs=1)) == 1
+
+
+def test_other_tasks_hear_that_this_is_for_classifiers():
+    t = train.Trainer(nn.Linear(4, 1), lr=0.1, loss=nn.MSELoss(), progress=False)
+    with pytest.raises(ValueError, match=r"got shapes \(4, 1\) and \(4, 1\). Trainer and evaluate are for classifiers"):
+        t.fit([(X, X[:, :1])], epochs=1)
+
+
+def test_an_iterator_is_used_up_after_an_epoch():
+    with pytest.raises(ValueError, match="or the loader an iterator, which one epoch uses up"):
+        trainer().fit(iter(loaders()[0]), epochs=2)
+
+
+def test_watching_tests_that_there_are_not():
+    for callback in (train.EarlyStopping(), train.Checkpoint("nowhere", monitor="test_loss")):
+        t = trainer(callbacks=[callback])
+        with pytest.raises(ValueError, match=f"{type(callback).__name__} watches 'test_.*without a test_loader"):
+            t.fit(loaders()[0], epochs=1)
+        assert t.epoch == 0
+    trainer(callbacks=[train.EarlyStopping("loss")]).fit(loaders()[0], epochs=1)

@@ -17,3 +17,9 @@ a = a.to(device)
 b = b.to(device)
 c = torch.matmul(a,b)
 print(a.device,c.norm(2))
+
+import torch
+print(torch.cuda.is_available())
+from torch.backends import cudnn
+print(cudnn.is_available())
+print(cudnn.version())

@@ -431,6 +431,10 @@ def _make_folder(folder: Path) -> None:
 def _put_aside(last: Path) -> None:
     """Rename an earlier training's checkpoint, which the new one would write over."""
     kept = last.with_name("earlier.safetensors")
+    count = 1
+    while kept.exists():
+        count += 1
+        kept = last.with_name(f"earlier-{count}.safetensors")
     last.replace(kept)
     print(f"{last.parent} holds an earlier training, kept as {kept.name} (--resume would have gone on with it)")
 

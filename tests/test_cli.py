@@ -198,8 +198,11 @@ def test_an_earlier_training_is_kept(pictures, tmp_path, capsys):
     argv = ["train", "lenet", "--dataset", str(pictures), "--batch-size", "3", "--epochs", "1"]
     assert run(*argv, "--out", str(tmp_path / "o")) == 0
     assert "holds an earlier training, kept as earlier.safetensors" in capsys.readouterr().out
+    second = (tmp_path / "o" / "last.safetensors").read_bytes()
+    assert (tmp_path / "o" / "earlier.safetensors").read_bytes() == before != second
+    assert run(*argv, "--out", str(tmp_path / "o")) == 0
     assert (tmp_path / "o" / "earlier.safetensors").read_bytes() == before
-    assert (tmp_path / "o" / "last.safetensors").read_bytes() != before
+    assert (tmp_path / "o" / "earlier-2.safetensors").read_bytes() == second
 
 
 def test_damaged_images_are_named(pictures, tmp_path, capsys):

@@ -578,7 +578,8 @@ class Stack(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         if is_grad_enabled():
             return (None, *unbind(grad, ctx.dim))
-        return (None, *[wrap(part) for part in np.moveaxis(grad._array, ctx.dim, 0)])
+        parts = np.moveaxis(grad._array, ctx.dim, 0)
+        return (None, *[wrap(parts[i, ...]) for i in range(len(parts))])  # [i] of a vector would be a number, not an array
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:

@@ -100,6 +100,13 @@ def test_joining():
     assert F.cat([numbanet.zeros(0), numbanet.ones(2, 2)]).shape == (2, 2)
 
 
+def test_stacked_numbers_get_gradients():
+    a, b = numbanet.ones(3, requires_grad=True), numbanet.ones(2, requires_grad=True)
+    (F.stack([a.sum(), b.sum()]) * numbanet.tensor([2.0, 3.0])).sum().backward()
+    np.testing.assert_array_equal(a.grad.numpy(), [2, 2, 2])
+    np.testing.assert_array_equal(b.grad.numpy(), [3, 3])
+
+
 def library_of(t):
     return numbanet if isinstance(t, numbanet.Tensor) else torch
 

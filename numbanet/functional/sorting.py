@@ -400,8 +400,8 @@ def searchsorted(
         places = _search_rows(sorted_sequence.detach(), ravel(wanted.detach()), right or side == "right")
         return reshape(places.to(dtype=dtypes.int32) if out_int32 else places, tuple(wanted.shape))
     way: Any = "right" if right or side == "right" else "left"
-    places = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)
-    made = np.asarray(places, np.int32 if out_int32 else np.int64)
+    found = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)
+    made = np.asarray(found, np.int32 if out_int32 else np.int64)
     return wrap(devices.to_device(made, sorted_sequence.device))
 
 

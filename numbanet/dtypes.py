@@ -111,6 +111,31 @@ def of_number(value: Any) -> np.dtype:
     return int64 if hasattr(value, "__index__") else _default
 
 
+def number_array(value: Any, dtype: np.dtype) -> np.ndarray:
+    """A Python number as a 0-d array; ints beyond the dtype wrap round, as PyTorch's operands do."""
+    try:
+        return np.array(value, dtype)
+    except OverflowError:
+        if not -(2**63) <= value < 2**64:
+            raise
+        return np.array(value & (2**64 - 1), np.uint64).astype(dtype)
+
+
+def fitting_number(name: str, value: Any, dtype: np.dtype) -> Any:
+    """A number that is about to be written into a tensor of ``dtype``: for ints cut to a whole number, and wrapped if negative.
+
+    Raises:
+        RuntimeError: for one that the dtype does not reach; for unsigned ints that is its size, whatever its sign.
+    """
+    if dtype.kind not in "ui" or isinstance(value, np.generic):
+        return value
+    limits = np.iinfo(dtype)
+    lowest = -limits.max if dtype.kind == "u" else limits.min
+    if not lowest <= value <= limits.max:
+        raise RuntimeError(f"{name}: {value} does not fit {dtype}, expected {lowest} to {limits.max}")
+    return builtins.int(value) % (limits.max + 1) if dtype.kind == "u" else builtins.int(value)
+
+
 def result_type(*operands: tuple[np.dtype, Any]) -> np.dtype:
     """PyTorch's promotion of operands given as (dtype, rank), rank 2 for tensors with dimensions, 1 for 0-d, 0 for numbers.
 

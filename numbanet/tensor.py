@@ -106,6 +106,7 @@ class Tensor(Variable):
         return self._array.size
 
     nelement = numel
+    ndimension = dim
 
     def element_size(self) -> int:
         """Bytes of one element."""
@@ -473,12 +474,16 @@ class Tensor(Variable):
         return _F.neg(self)
 
     def __pos__(self) -> Tensor:
+        if self.dtype == dtypes.bool:
+            raise RuntimeError("the operator + is not defined for bool tensors")
         return self
 
     def __abs__(self) -> Tensor:
         return _F.abs(self)
 
     def __invert__(self) -> Tensor:
+        if self.is_floating_point():
+            raise TypeError(f"the operator ~ is defined for integer and bool tensors, not for {self.dtype}")
         return _F.bitwise_not(self)
 
     def __and__(self, other: Any) -> Tensor:
@@ -489,6 +494,15 @@ class Tensor(Variable):
 
     def __xor__(self, other: Any) -> Tensor:
         return _F.bitwise_xor(self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return _F.bitwise_and(other, self)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _F.bitwise_or(other, self)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return _F.bitwise_xor(other, self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return _F.eq(self, other)
@@ -523,6 +537,28 @@ class Tensor(Variable):
     def __ipow__(self, other: Any) -> Tensor:  # type: ignore[misc]
         return _F.pow_(self, other)
 
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return _F.div_(self, other, rounding_mode="floor")
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._become("__imod__", _F.remainder, other)
+
+    def __iand__(self, other: Any) -> Tensor:
+        return self._become("__iand__", _F.bitwise_and, other)
+
+    def __ior__(self, other: Any) -> Tensor:
+        return self._become("__ior__", _F.bitwise_or, other)
+
+    def __ixor__(self, other: Any) -> Tensor:
+        return self._become("__ixor__", _F.bitwise_xor, other)
+
+    def _become(self, name: str, function: Any, other: Any) -> Tensor:
+        """``self = function(self, other)`` in self's memory."""
+        from numbanet.functional import inplace
+
+        inplace.check(name, self, other)
+        return inplace.assign(name, self, function(self.clone(), other))
+
     def __getitem__(self, index: Any) -> Tensor:
         return _F.getitem(self, index)
 
@@ -537,24 +573,29 @@ class Tensor(Variable):
     @property
     def mT(self) -> Tensor:
         """The tensor with its last two dimensions exchanged."""
+        if self.ndim < 2:
+            raise RuntimeError(f"mT: expected matrices, got a tensor of {self.ndim} dimensions")
         return _F.transpose(self, -2, -1)
 
     # ------------------------------------------------------------------ new tensors like this one
 
-    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        return zeros(*size, dtype=dtype or self.dtype, device=device or self.device)
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        return zeros(*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
-    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        return ones(*size, dtype=dtype or self.dtype, device=device or self.device)
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        return ones(*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
-    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        return empty(*size, dtype=dtype or self.dtype, device=device or self.device)
+    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        return empty(*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
-    def new_full(self, size: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device)
+    def new_full(
+        self, size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    ) -> Tensor:
+        dtype, device = dtype or self.dtype, device or self.device
+        return full(size, fill_value, dtype=dtype, device=device, requires_grad=requires_grad)
 
-    def new_tensor(self, data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        return tensor(data, dtype=dtype or self.dtype, device=device or self.device)
+    def new_tensor(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 # Arguments that PyTorch's methods also take under NumPy's names.
@@ -830,6 +871,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     Raises:
         ValueError: for sequences of unequal lengths.
         TypeError: for data that is not numeric.
+        RuntimeError: for Python numbers that an integer ``dtype`` does not reach.
     """
     if isinstance(data, Tensor):
         array = devices.copy(data.detach()._array) if device is None else devices.copy(devices.to_host(data._array))
@@ -841,6 +883,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     else:
         array = _from_sequence(data, dtype is None)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.as_dtype(array.dtype)
+    if not isinstance(data, np.ndarray | np.generic | Tensor) and wanted.kind in "ui" and array.dtype.kind in "if":
+        for extreme in (array.min(initial=0), array.max(initial=0)):
+            dtypes.fitting_number("tensor", extreme.item(), wanted)
     made = wrap(devices.to_device(array.astype(wanted, copy=False), as_device(device)))
     return made.requires_grad_() if requires_grad else made
 
@@ -923,6 +968,8 @@ def _checked_shape(name: str, size: tuple[Any, ...], dtype: np.dtype) -> tuple[i
 def _filled(name: str, size: tuple[Any, ...], value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     shape = _checked_shape(name, size, wanted)
+    if value is not None:
+        value = dtypes.fitting_number(name, value, wanted)
     where = as_device(device)
     try:
         made = wrap(devices.empty(shape, wanted, where) if value is None else devices.full(shape, value, wanted, where))
@@ -992,11 +1039,18 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """The numbers from start (included) to end (excluded) by step; ints give int64."""
     if end is None:
         start, end = 0, start
+    start, end, step = [value.item() if isinstance(value, Tensor) else value for value in (start, end, step)]
     if step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: cannot step from {start} to {end} by {step}")
     if dtype is None:
@@ -1129,7 +1183,7 @@ def normal(
 
 
 def randint(
-    low: int,
+    low: Any = 0,
     high: Any = None,
     size: Any = None,
     *,
@@ -1138,23 +1192,26 @@ def randint(
     device: Any = None,
 ) -> Tensor:
     """Random ints from low (included) to high (excluded): ``randint(10, (2, 3))`` or ``randint(0, 10, (2, 3))``."""
-    if size is None or not isinstance(high, int | np.integer):
+    if not isinstance(high, int | np.integer):
         low, high, size = 0, low, high if size is None else size
+    if size is None:
+        raise TypeError(f"randint: a size is needed, got low={low} and high={high}")
     if low >= high:
         raise RuntimeError(f"randint: expected low < high, got low={low}, high={high}")
     values = (generator or default_generator).numpy_generator().integers(low, high, shapes.shape_argument((size,)))
     return tensor(np.asarray(values, dtypes.as_dtype(dtype) if dtype is not None else dtypes.int64), device=device)
 
 
-def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """A random order of the ints 0 ... n-1 (int64).
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """A random order of the ints 0 ... n-1 (int64 unless ``dtype`` says otherwise).
 
     Raises:
         RuntimeError: for a negative n.
     """
     if n < 0:
         raise RuntimeError(f"randperm: n must not be negative, got {n}")
-    return tensor((generator or default_generator).numpy_generator().permutation(n), device=device)
+    order = (generator or default_generator).numpy_generator().permutation(n)
+    return tensor(order, dtype=dtype or dtypes.int64, device=device)
 
 
 def is_tensor(obj: object) -> bool:
@@ -1220,7 +1277,7 @@ def operands(name: str, *values: Any) -> list[Tensor]:
     made, dtype, device = _promoted(name, values)
     for position, value in enumerate(made):
         if not isinstance(value, Tensor):
-            array = np.array(value, dtype)
+            array = dtypes.number_array(value, dtype)
             made[position] = wrap(array if device is None or device.type == "cpu" else devices.to_device(array, device))
         elif value.dtype != dtype:
             made[position] = value.to(dtype=dtype)

@@ -22,6 +22,7 @@ import numpy as np
 
 import numbanet
 from numbanet import functional, kernels, nn, optim, precision
+from numbanet.functional import keywords
 from numbanet.kernels.kernel import Kernel
 from numbanet.optim import lr_scheduler
 
@@ -292,8 +293,8 @@ def functions_called_by_layers() -> Iterator[set[str]]:
 
     def look(frame: Any, event: str, _: Any) -> None:
         above = frame.f_back
-        if above is not None and above.f_code.co_filename == precision.__file__:  # what looks for autocast first
-            above = above.f_back
+        while above is not None and above.f_code.co_filename in (precision.__file__, keywords.__file__):
+            above = above.f_back  # what looks for autocast, and for other names of arguments, first
         caller = above.f_code.co_filename if above is not None else ""
         if event == "call" and caller.startswith(folder) and frame.f_code in codes:
             names.add(codes[frame.f_code])

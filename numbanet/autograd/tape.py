@@ -783,7 +783,10 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
+    *,
+    materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """The gradients of ``outputs`` with respect to ``inputs``, leaving every ``.grad`` alone.
 
@@ -793,14 +796,20 @@ def grad(
         grad_outputs: gradients of the outputs; may be left out for outputs of one element.
         retain_graph: keep what was saved, so that the graph can be used again (default: ``create_graph``).
         create_graph: record this, for gradients of gradients.
-        allow_unused: return None for inputs that the outputs do not depend on, instead of raising.
+        only_inputs: without effect, as in PyTorch.
+        allow_unused: return None for inputs that the outputs do not depend on, instead of raising (default:
+            ``materialize_grads``).
+        materialize_grads: zeros instead of None for those inputs.
 
     Returns:
         A tuple with a gradient for each input, of the input's shape.
 
     Raises:
         RuntimeError: for an input that requires no grad, or that is unused.
+        ValueError: for allow_unused=False together with materialize_grads.
     """
+    if materialize_grads and allow_unused is False:
+        raise ValueError("grad: materialize_grads=True gives zeros for unused inputs, so allow_unused cannot be False")
     outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
     starts = _start_gradients(outputs, grad_outputs, "grad")
@@ -809,6 +818,11 @@ def grad(
             raise RuntimeError(f"grad: input {position} of shape {tuple(tensor.shape)} does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
     found = run_backward(outputs, starts, retain, create_graph, inputs, accumulate=False)
+    if materialize_grads:
+        return tuple(
+            tensor.new_zeros(tuple(tensor.shape)) if gradient is None else gradient
+            for tensor, gradient in zip(inputs, found, strict=True)
+        )
     if not allow_unused:
         for position, gradient in enumerate(found):
             if gradient is None:

@@ -156,13 +156,23 @@ def unbroadcast(grad: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input + alpha * other``."""
-    if alpha != 1:
-        a, b = operands("add", input, other)
-        if a._array.shape == b._array.shape and a.is_floating_point() and not isinstance(alpha, Tensor):
-            return AddScaled.apply(a, b, float(alpha))
-        other = mul(other, alpha)
     a, b = operands("add", input, other)
+    if type(alpha) is not int or alpha != 1:
+        _check_alpha("add", a, alpha)
+        if alpha != 1:
+            if a._array.shape == b._array.shape and a.is_floating_point() and not isinstance(alpha, Tensor):
+                return AddScaled.apply(a, b, float(alpha))
+            b = mul(b, alpha)
     return Add.apply(a, b, None)
+
+
+def _check_alpha(name: str, a: Tensor, alpha: Any) -> None:
+    """Refuse a factor of another kind than the promoted operand ``a``."""
+    kind = dtypes.of_number(alpha) if not isinstance(alpha, Tensor) else alpha.dtype
+    if kind == dtypes.bool and a.dtype != dtypes.bool:
+        raise RuntimeError(f"{name}: a bool alpha is for bool results, got alpha={alpha} for {a.dtype}")
+    if dtypes.is_floating(kind) and not a.is_floating_point():
+        raise RuntimeError(f"{name}: alpha must be an int for {a.dtype}, got alpha={alpha}")
 
 
 class Add(Function):
@@ -195,9 +205,10 @@ class AddScaled(Function):
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input - alpha * other``."""
     _refuse_bools("sub", input, other)
-    if alpha != 1:
-        other = mul(other, alpha)
     a, b = operands("sub", input, other)
+    if type(alpha) is not int or alpha != 1:
+        _check_alpha("sub", a, alpha)
+        b = mul(b, alpha)
     return Sub.apply(a, b, None)
 
 
@@ -249,23 +260,44 @@ class Mul(Function):
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """``input / other``; ints are divided as floats. ``rounding_mode="floor"`` rounds down, ``"trunc"`` towards zero.
 
+    The gradient of a rounded quotient is zero.
+
     Raises:
-        RuntimeError: for another rounding_mode.
+        RuntimeError: for another rounding_mode, or a rounded division of integers by zero.
+        NotImplementedError: for a rounded division of bools.
     """
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode not in (None, "trunc"):
+    if rounding_mode not in (None, "floor", "trunc"):
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
     a, b = operands("div", input, other)
     whole = not a.is_floating_point()
-    result_dtype = a.dtype
+    if rounding_mode is not None:
+        if a.dtype == dtypes.bool:
+            raise NotImplementedError("div: a rounded division of bools is not defined")
+        _refuse_zero("div", a, b)
+        if not whole:
+            return WholeQuotient.apply(a, b, rounding_mode)
+        quotient = _binary(elementwise.floor_divide, a, b)
+        if rounding_mode == "floor" or a.dtype.kind == "u":
+            return quotient
+        return quotient + logical_and(lt(quotient, 0), ne(quotient * b, a))
     if whole:
         a, b = a.to(dtype=dtypes.get_default_dtype()), b.to(dtype=dtypes.get_default_dtype())
-    quotient = Div.apply(a, b, None)
-    if rounding_mode is None:
-        return quotient
-    truncated = sign(quotient) * floor(abs(quotient))
-    return truncated.to(dtype=result_dtype) if whole else truncated
+    return Div.apply(a, b, None)
+
+
+class WholeQuotient(Function):
+    """The quotient of floats rounded down or towards zero, constant between jumps."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, rounding_mode: str) -> Tensor:
+        ctx.shapes = a._array.shape, b._array.shape
+        if rounding_mode == "floor":
+            return _binary(elementwise.floor_divide, a, b)
+        return _unary(elementwise.trunc, _binary(elementwise.divide, a, b))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return *[grad.new_zeros(shape) if need else None for shape, need in zip(ctx.shapes, ctx.needs_input_grad[:2], strict=True)], None  # fmt: skip
 
 
 class Div(Function):
@@ -293,12 +325,24 @@ def pow(input: Any, exponent: Any) -> Tensor:
     if not a.is_floating_point():
         if isinstance(exponent, int | np.integer) and exponent < 0:
             raise RuntimeError(f"pow: integers to negative integer powers are not defined, got exponent {exponent}")
+        if a.dtype == dtypes.bool:
+            raise NotImplementedError("pow: not defined for bools to the power of bools")
+        if a.dtype.kind == "i" and isinstance(exponent, Tensor):
+            return _power_of_ints(a, b)
     elif not isinstance(exponent, Tensor):
         if exponent == 2:
             return square(a)
         if exponent == 1:
             return clone(a)
     return Pow.apply(a, b, None)
+
+
+def _power_of_ints(a: Tensor, b: Tensor) -> Tensor:
+    """a ** b; what a negative power makes a fraction of is cut to 0."""
+    negative = lt(b, 0)
+    whole = _binary(elementwise.power, a, where(negative, 0, b))
+    ones = where(eq(bitwise_and(b, 1), 1), a, 1)  # of 1 and -1
+    return where(negative, where(logical_or(eq(a, 1), eq(a, -1)), ones, 0), whole)
 
 
 class Pow(Function):
@@ -328,7 +372,8 @@ def floor_divide(input: Any, other: Any) -> Tensor:
         RuntimeError: for an integer division by zero.
     """
     a, b = operands("floor_divide", input, other)
-    _refuse_zero("floor_divide", b)
+    _refuse_bool("floor_divide", a)
+    _refuse_zero("floor_divide", a, b)
     return _binary(elementwise.floor_divide, a.detach(), b.detach())
 
 
@@ -339,7 +384,8 @@ def remainder(input: Any, other: Any) -> Tensor:
         RuntimeError: for an integer division by zero.
     """
     a, b = operands("remainder", input, other)
-    _refuse_zero("remainder", b)
+    _refuse_bool("remainder", a)
+    _refuse_zero("remainder", a, b)
     return Remainder.apply(a, b)
 
 
@@ -363,7 +409,7 @@ def fmod(input: Any, other: Any) -> Tensor:
         RuntimeError: for an integer division by zero.
     """
     a, b = operands("fmod", input, other)
-    _refuse_zero("fmod", b)
+    _refuse_zero("fmod", a, b)
     return Fmod.apply(a, b)
 
 
@@ -380,8 +426,13 @@ class Fmod(Function):
         return unbroadcast(grad, a._array.shape) if ctx.needs_input_grad[0] else None, grad_b
 
 
-def _refuse_zero(name: str, divisor: Tensor) -> None:
-    if divisor.is_floating_point():
+def _refuse_bool(name: str, x: Tensor) -> None:
+    if x.dtype == dtypes.bool:
+        raise NotImplementedError(f"{name}: not defined for bool tensors, got shape {tuple(x.shape)}")
+
+
+def _refuse_zero(name: str, dividend: Tensor, divisor: Tensor) -> None:
+    if divisor.is_floating_point() or not dividend._array.size:
         return
     array = divisor._array
     if not (finding.all_hold(array) if divisor.is_cuda and array.size > 1 else devices.to_host(array).all()):
@@ -445,6 +496,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     numbers = [bound for bound in (min, max) if isinstance(bound, bool | int | float | np.generic)]
     if len(numbers) == 2 - (min is None) - (max is None) and not any(bound != bound for bound in numbers):
         (x, *_) = operands("clamp", input, *numbers)
+        min, max = [bound if bound is None else dtypes.fitting_number("clamp", bound, x.dtype) for bound in (min, max)]
         return Clamp.apply(x, None, -np.inf if min is None else min, np.inf if max is None else max)
     given = [bound for bound in (min, max) if bound is not None]
     x, *bounds = operands("clamp", input, *given)
@@ -613,8 +665,9 @@ class Lerp(Function):
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """``input + value * tensor1 * tensor2``; all three broadcast."""
+    """``input + value * tensor1 * tensor2``; all three broadcast. Of a float value integers take the whole part."""
     a, b, c = operands("addcmul", input, tensor1, tensor2)
+    value = value if a.is_floating_point() else int(value)
     return Addcmul.apply(a, b, c, value, broadcast_shapes("addcmul", a._array.shape, b._array.shape, c._array.shape))
 
 
@@ -699,13 +752,34 @@ ge = _comparison("ge", elementwise.greater_equal, ">=")
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same shape and elements."""
+    """Whether two tensors have the same shape and elements.
+
+    Raises:
+        TypeError: for something that is not a tensor.
+    """
+    for value in (input, other):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"equal: expected tensors, got {type(value).__name__}")
     return input.shape == other.shape and bool(eq(input, other).all())
 
 
 def isclose(input: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    """``|input - other| <= atol + rtol * |other|`` for each element, as a bool tensor."""
+    """``|input - other| <= atol + rtol * |other|`` for each element, as a bool tensor.
+
+    Raises:
+        TypeError: for something that is not a tensor.
+        RuntimeError: for two dtypes, or a negative rtol or atol.
+    """
+    for value in (input, other):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"isclose: expected tensors, got {type(value).__name__}")
+    if input.dtype != other.dtype:
+        raise RuntimeError(f"isclose: input is {input.dtype} but other {other.dtype}; convert one of them with .to()")
+    if not (rtol >= 0 and atol >= 0):
+        raise RuntimeError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
     a, b = operands("isclose", input, other)
+    if a.dtype == dtypes.bool:
+        return eq(a, b)
     near = logical_or(eq(a, b), logical_and(isfinite(b), le(abs(a - b), atol + rtol * abs(b))))
     return logical_or(near, logical_and(isnan(a), isnan(b))) if equal_nan else near
 
@@ -812,11 +886,15 @@ def isnan(input: Tensor) -> Tensor:
 
 def isinf(input: Tensor) -> Tensor:
     """Whether each element is infinite."""
+    if not input.is_floating_point():
+        return input.new_zeros(tuple(input.shape), dtype=dtypes.bool)
     return eq(abs(input), float("inf"))
 
 
 def isfinite(input: Tensor) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
+    if not input.is_floating_point():
+        return input.new_ones(tuple(input.shape), dtype=dtypes.bool)
     return lt(abs(input), float("inf"))
 
 
@@ -990,8 +1068,8 @@ class Hypot(Function):
 
 
 def square(input: Tensor) -> Tensor:
-    """``input * input``."""
-    return Square.apply(input)
+    """``input * input``; of bools as int64."""
+    return Square.apply(input if input.dtype != dtypes.bool else input.to(dtype=dtypes.int64))
 
 
 class Square(Function):
@@ -1007,7 +1085,12 @@ class Square(Function):
 
 
 def abs(input: Tensor) -> Tensor:
-    """The absolute value; its gradient at 0 is 0."""
+    """The absolute value; its gradient at 0 is 0.
+
+    Raises:
+        NotImplementedError: for bool tensors.
+    """
+    _refuse_bool("abs", input)
     return Abs.apply(input, None)
 
 
@@ -1027,7 +1110,7 @@ def _step(name: str, kernel: Any, doc: str, rounds: bool = True) -> Any:
     """A function that is constant between jumps: its gradient is zero. One that ``rounds`` leaves integers alone."""
 
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return wrap(_copy(x._array)) if rounds and x.dtype.kind in "iu" else _unary(kernel, x)
+        return wrap(_copy(x._array)) if x.dtype.kind in ("iu" if rounds else "b") else _unary(kernel, x)
 
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad.new_zeros(tuple(grad.shape))
@@ -1037,6 +1120,8 @@ def _step(name: str, kernel: Any, doc: str, rounds: bool = True) -> Any:
     )
 
     def function(input: Tensor) -> Tensor:
+        if rounds:
+            _refuse_bool(name, input)
         return operation.apply(input)
 
     function.__name__ = function.__qualname__ = name
@@ -1047,8 +1132,22 @@ def _step(name: str, kernel: Any, doc: str, rounds: bool = True) -> Any:
 sign = _step("sign", elementwise.sign, "-1, 0 or 1 by the sign of each element.", rounds=False)
 floor = _step("floor", elementwise.floor, "The largest whole number not above each element.")
 ceil = _step("ceil", elementwise.ceil, "The smallest whole number not below each element.")
-round = _step("round", elementwise.round_, "The nearest whole number, halves to even.")
+_nearest = _step("round", elementwise.round_, "The nearest whole number, halves to even.")
 trunc = _step("trunc", elementwise.trunc, "The nearest whole number towards zero.")
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """The nearest number of so many decimals (negative: the nearest multiple of ten, a hundred, ...), halves to even.
+
+    Raises:
+        NotImplementedError: for bool tensors, and integers with ``decimals``.
+    """
+    if not decimals:
+        return _nearest(input)
+    if not input.is_floating_point():
+        raise NotImplementedError(f"round: decimals={decimals} is for floating tensors, got {input.dtype}")
+    scale = 10.0**-decimals if decimals < 0 else 10.0**decimals
+    return _nearest(input / scale) * scale if decimals < 0 else _nearest(input * scale) / scale
 
 
 def frac(input: Tensor) -> Tensor:
@@ -1149,12 +1248,15 @@ def mul_(input: Tensor, other: Any) -> Tensor:
     return inplace.binary("mul_", Mul, input, other)
 
 
-def div_(input: Tensor, other: Any) -> Tensor:
-    """``input /= other``. Returns input.
+def div_(input: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``div`` in place. Returns input.
 
     Raises:
-        RuntimeError: for an integer input, which cannot hold the result.
+        RuntimeError: for an integer input, which cannot hold a result that is not rounded; and as ``div``.
     """
+    if rounding_mode is not None:
+        inplace.check("div_", input, other)
+        return inplace.assign("div_", input, div(clone(input), other, rounding_mode=rounding_mode))
     if not input.is_floating_point():
         raise RuntimeError(f"div_: the result is floating, and cannot be put into a {input.dtype} tensor")
     return inplace.binary("div_", Div, input, other)
@@ -1162,6 +1264,9 @@ def div_(input: Tensor, other: Any) -> Tensor:
 
 def pow_(input: Tensor, exponent: Any) -> Tensor:
     """``input **= exponent``. Returns input."""
+    if not input.is_floating_point():
+        inplace.check("pow_", input, exponent)
+        return inplace.assign("pow_", input, pow(clone(input), exponent))
     return inplace.binary("pow_", Pow, input, exponent)
 
 

@@ -159,7 +159,7 @@ def _cross_entropy_of_probabilities(
         scores = scores * _along(weight, dim, len(x))
     losses = -scores.sum(dim)
     if reduction == "mean":
-        return losses.sum() / max(1, losses.numel())
+        return losses.sum() / math.prod((*x[:dim], *x[dim + 1 :]))
     return reduced(losses, reduction)
 
 

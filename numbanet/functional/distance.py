@@ -6,6 +6,7 @@ Euclidean ones have kernels; the others are expressions of differentiable functi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -31,7 +32,7 @@ def _vectors(name: str, **tensors: Any) -> list[Tensor]:
     return made
 
 
-def _vector_norm(x: Tensor, p: float, dim: int, keepdim: bool) -> Tensor:
+def _vector_norm(x: Tensor, p: float, dim: int | Sequence[int], keepdim: bool) -> Tensor:
     """(sum |x|^p)^(1/p) along a dimension. The gradient at 0 is 0, where the square root's would be infinite."""
     if p == math.inf:
         return absolute(x).amax(dim, keepdim)
@@ -73,13 +74,13 @@ def _has_kernels(x: Tensor) -> bool:
     return bool(x._array.size) and x._array.dtype.itemsize > 2
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
     """Vectors divided by their p-norms along a dimension, which count as eps where they are smaller.
 
     Args:
         input: any shape that has ``dim``.
         p: the norm's exponent.
-        dim: the dimension of the vectors.
+        dim: the dimension of the vectors; of several, their elements are one vector.
         eps: the smallest divisor.
 
     Returns:
@@ -90,6 +91,8 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
         RuntimeError: for integers.
     """
     (x,) = _vectors("normalize", input=input)
+    if isinstance(dim, Sequence):
+        return x / clamp_min(_vector_norm(x, p, shapes.normalize_dims("normalize", dim, x.ndim), True), eps)
     dim = shapes.normalize_dim("normalize", dim, x.ndim)
     if p == 2 and eps > 0 and x.ndim and _has_kernels(x):
         return NormalizeFunction.apply(x, dim, eps)
@@ -290,7 +293,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
         return _root(clamp_min(squares, 0))
     if fits and p > 0:
         return CdistNormFunction.apply(a, b, float(p))
-    return _vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1, False)
+    gaps = a.unsqueeze(-2) - b.unsqueeze(-3)
+    return _vector_norm(gaps, p, -1, False) if one[-1] else gaps.sum(-1)
 
 
 class CdistFunction(Function):

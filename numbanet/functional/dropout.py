@@ -14,6 +14,7 @@ from typing import Any
 from numbanet import devices, dtypes, shapes
 from numbanet.autograd import Function, no_grad
 from numbanet.devices import Array
+from numbanet.functional.arithmetic import mul_
 from numbanet.functional.inplace import unary
 from numbanet.kernels import dropout as kernels
 from numbanet.random import default_generator
@@ -66,6 +67,9 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
     _check("alpha_dropout", input, p)
     if not training or p == 0.0:
         return input
+    if p == 1.0:
+        shapes.check_floating("alpha_dropout", input=input)
+        return mul_(input, 0.0) if inplace else input * 0.0
     return _drop("alpha_dropout", AlphaDropoutFunction, input, p, inplace)
 
 

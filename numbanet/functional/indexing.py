@@ -513,20 +513,38 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy of ``input`` with the parts at the positions in ``index`` along ``dim`` replaced by those of ``source``."""
+    """A copy of ``input`` with the parts at the positions in ``index`` along ``dim`` replaced by those of ``source``.
+
+    Raises:
+        IndexError: for positions out of range, or an index of more than one dimension.
+        RuntimeError: for an index that is not int64, and shapes or dtypes that do not fit.
+    """
+    if isinstance(index, Tensor) and index.dtype != dtypes.int64:
+        raise RuntimeError(f"index_copy: index must be int64, got {index.dtype}")
     return _write_rows("index_copy", input, dim, index, source, False)
 
 
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """A copy of ``input`` with ``value`` (a number or a 0-d tensor) at the positions in ``index`` along ``dim``."""
-    dim = normalize_dim("index_fill", dim, input.ndim)
+    """A copy of ``input`` with ``value`` (a number or a 0-d tensor) at the positions in ``index`` along ``dim``.
+
+    Raises:
+        IndexError: for positions out of range (negative ones count from the end), or an index that is not int64.
+        RuntimeError: for a value with dimensions.
+    """
     if isinstance(value, Tensor) and value.ndim:
         raise RuntimeError(f"index_fill: expected a value without dimensions, got shape {tuple(value.shape)}")
+    dim = normalize_dim("index_fill", dim, input.ndim)
+    if isinstance(index, Tensor) and index.dtype != dtypes.int64:
+        raise IndexError(f"index_fill: index must be int64, got {index.dtype}")
     if not isinstance(value, Tensor):
         value = tensor(value, dtype=input.dtype, device=input.device)
     shape = list(input._array.shape)
-    if shape:
-        shape[dim] = index._array.size
+    n = shape[dim] if shape else 1
+    if isinstance(index, Tensor) and index._array.size and -n <= finding.extent(index._array)[0] < 0:
+        index = where(index < 0, index + n, index)
+    if not shape:
+        return index_fill(reshape(input, (1,)), 0, index, value).reshape(())
+    shape[dim] = index._array.size
     return _write_rows("index_fill", input, dim, index, expand(value.to(dtype=input.dtype), tuple(shape)), False)
 
 
@@ -537,6 +555,8 @@ def _write_rows(name: str, input: Tensor, dim: int, index: Tensor, source: Tenso
     rows = _rows_argument(name, index, n)
     if source.dtype != input.dtype:
         raise RuntimeError(f"{name}: input is {input.dtype} but source {source.dtype}; convert one of them with .to()")
+    if not shape and rows.size != 1:
+        raise IndexError(f"{name}: a tensor without dimensions takes one index, got {rows.size}")
     wanted = (*shape[:dim], rows.size, *shape[dim + 1 :]) if shape else ()
     if tuple(source.shape) != wanted and not (not shape and source._array.size == 1):
         raise RuntimeError(
@@ -706,6 +726,10 @@ def scatter_reduce(
     dim = _fitting("scatter_reduce", input, dim, index, src)
     if not index._array.size:
         return clone(input)
+    if input.dtype == dtypes.bool and reduce in _FOLDS:
+        numbers = [t.to(dtype=dtypes.uint8) for t in (input, src)]
+        folded = scatter_reduce(numbers[0], dim, index, numbers[1], reduce, include_self=include_self)
+        return folded.to(dtype=dtypes.bool)
     neutral: Any = 0
     if reduce in _FOLDS:
         limits = None if input.is_floating_point() else np.iinfo(input.dtype)

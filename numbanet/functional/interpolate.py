@@ -62,6 +62,8 @@ def interpolate(
     if not isinstance(input, Tensor):
         raise TypeError(f"interpolate: argument 'input' must be a Tensor, not {type(input).__name__}")
     shape = tuple(input._array.shape)
+    if len(shape) not in (3, 4):
+        _check_mode(mode, shape)
     sizes, scales = _sizes(shape, size, scale_factor, mode, align_corners, recompute_scale_factor)
     ndim = len(shape)
     if antialias and not (mode in ("bilinear", "bicubic") and ndim == 4):

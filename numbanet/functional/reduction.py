@@ -218,17 +218,17 @@ def _extreme(name: str, kernel: Any, input: Tensor, dim: Any, keepdim: bool) -> 
         from numbanet.functional import arithmetic
 
         return arithmetic.maximum(input, dim) if name == "max" else arithmetic.minimum(input, dim)
-    _check_not_empty(name, input, normalize_dims(name, dim, input.ndim))
+    _check_not_empty(name, input, normalize_dims(name, dim, input.ndim), dim is None)
     if dim is None:
         return Extremes.apply(input, normalize_dims(name, None, input.ndim), False, kernel, True)
     return Extreme(*AlongDim.apply(input, normalize_dim(name, dim, input.ndim), keepdim, kernel))
 
 
-def _check_not_empty(name: str, input: Tensor, dims: tuple[int, ...]) -> None:
+def _check_not_empty(name: str, input: Tensor, dims: tuple[int, ...], whole: bool = False) -> None:
+    """Refuse reductions of nothing; ``whole`` where all dimensions are meant, not ones that were named."""
     if input.ndim and 0 in [input._array.shape[d] for d in dims]:
-        raise IndexError(
-            f"{name}: expected at least one element along {dims}, got a tensor of shape {tuple(input.shape)}"
-        )
+        error = RuntimeError if whole else IndexError
+        raise error(f"{name}: expected at least one element along {dims}, got a tensor of shape {tuple(input.shape)}")
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -241,7 +241,8 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         A 0-d tensor, or a named tuple (values, indices).
 
     Raises:
-        IndexError: for a tensor without elements, or a dimension out of range.
+        RuntimeError: for a tensor without elements.
+        IndexError: for a dimension without elements, or out of range.
     """
     return _extreme("max", reduction.max_, input, dim, keepdim)
 
@@ -319,15 +320,19 @@ class AlongDim(Function):
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The largest elements over ``dim`` (an int, several, or all); equal elements share the gradient."""
     dims = normalize_dims("amax", dim, input.ndim)
-    _check_not_empty("amax", input, dims)
+    _check_not_empty("amax", input, dims, _is_all(dim))
     return Extremes.apply(input, dims, keepdim, reduction.max_, False)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The smallest elements over ``dim`` (an int, several, or all); equal elements share the gradient."""
     dims = normalize_dims("amin", dim, input.ndim)
-    _check_not_empty("amin", input, dims)
+    _check_not_empty("amin", input, dims, _is_all(dim))
     return Extremes.apply(input, dims, keepdim, reduction.min_, False)
+
+
+def _is_all(dim: Dims) -> bool:
+    return dim is None or (isinstance(dim, Sequence) and not dim)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -354,12 +359,21 @@ def _arg(name: str, kernel: Any, input: Tensor, dim: int | None, keepdim: bool) 
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether any element over ``dim`` (or all) is true (non-zero), as a bool tensor."""
+    """Whether any element over ``dim`` (an int, several, or all) is true (non-zero), as a bool tensor.
+
+    As in PyTorch, the result is uint8 for uint8 tensors, and an empty ``dim`` means no dimension: each element for itself.
+    """
     return _logical(reduction.any_, "any", input, dim, keepdim)
 
 
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
-    """A named tuple (min, max) of ``amin`` and ``amax``."""
+    """A named tuple (min, max) of ``amin`` and ``amax``.
+
+    Raises:
+        RuntimeError: for a tensor without elements.
+        IndexError: for a dimension without elements, or out of range.
+    """
+    _check_not_empty("aminmax", input, normalize_dims("aminmax", dim, input.ndim), dim is None)
     return Both(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
@@ -371,13 +385,17 @@ class Both(NamedTuple):
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements over ``dim`` (or all) are true (non-zero), as a bool tensor."""
+    """Whether all elements over ``dim`` (an int, several, or all) are true (non-zero); otherwise as ``any``."""
     return _logical(reduction.all_, "all", input, dim, keepdim)
 
 
 def _logical(kernel: Any, name: str, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     truth = input if input.dtype == dtypes.bool else ne(input, 0)
-    return _reduce(kernel, truth, normalize_dims(name, dim, input.ndim), keepdim, dtypes.bool)
+    if isinstance(dim, Sequence) and not dim and input.ndim:
+        found = clone(truth)
+    else:
+        found = _reduce(kernel, truth, normalize_dims(name, dim, input.ndim), keepdim, dtypes.bool)
+    return found.to(dtype=dtypes.uint8) if input.dtype == dtypes.uint8 else found
 
 
 # --------------------------------------------------------------------------------------------------- deviations
@@ -593,7 +611,7 @@ def _norm(name: str, input: Tensor, p: float, dim: Dims, keepdim: bool, dtype: A
     if not input.is_floating_point():
         raise RuntimeError(f"{name}: expected a floating tensor, got {input.dtype}; convert it with .float()")
     dims = normalize_dims(name, dim, input.ndim)
-    if np.isinf(p) and 0 in [input._array.shape[d] for d in dims]:
+    if (np.isinf(p) or p < 0) and 0 in [input._array.shape[d] for d in dims]:
         raise RuntimeError(f"{name}: p={p} is not defined over dimensions without elements, shape {tuple(input.shape)}")
     return Norm.apply(input, p, dims, keepdim)
 
@@ -701,14 +719,20 @@ class CumulativeProduct(Function):
         return wrap(dx), None
 
 
-def cumsum_(input: Tensor, dim: int) -> Tensor:
-    """``cumsum`` in place. Returns input."""
-    return inplace.assign("cumsum_", input, cumsum(clone(input), dim))
+def cumsum_(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """``cumsum`` in place; ``dtype`` can be input's only. Returns input."""
+    return inplace.assign("cumsum_", input, cumsum(clone(input), dim, dtype=_own("cumsum_", input, dtype)))
 
 
-def cumprod_(input: Tensor, dim: int) -> Tensor:
-    """``cumprod`` in place. Returns input."""
-    return inplace.assign("cumprod_", input, cumprod(clone(input), dim))
+def cumprod_(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """``cumprod`` in place; ``dtype`` can be input's only. Returns input."""
+    return inplace.assign("cumprod_", input, cumprod(clone(input), dim, dtype=_own("cumprod_", input, dtype)))
+
+
+def _own(name: str, input: Tensor, dtype: Any) -> np.dtype:
+    if dtype is not None and dtypes.as_dtype(dtype) != input.dtype:
+        raise RuntimeError(f"{name}: dtype {dtypes.as_dtype(dtype)} is not that of the {input.dtype} tensor")
+    return input.dtype
 
 
 def diff(

@@ -192,9 +192,12 @@ def ravel(input: Tensor) -> Tensor:
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` made into several, of the given sizes (one may be -1)."""
+    _check_dims("unflatten", input)
     dim = normalize_dim("unflatten", dim, input.ndim)
     shape = input._array.shape
     known = prod(s for s in sizes if s != -1)
+    if not sizes or list(sizes).count(-1) > 1:
+        raise RuntimeError(f"unflatten: sizes must not be empty, and at most one -1, got {tuple(sizes)}")
     if (known == 0) or shape[dim] % known or (-1 not in sizes and known != shape[dim]):
         raise RuntimeError(f"unflatten: sizes {tuple(sizes)} do not multiply to dimension {dim} of size {shape[dim]}")
     inner = tuple(shape[dim] // known if s == -1 else s for s in sizes)
@@ -205,7 +208,9 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without its dimensions of size 1 (or those of ``dim`` that have size 1)."""
     shape = input._array.shape
     dims = range(len(shape)) if dim is None else [dim] if not isinstance(dim, Sequence) else dim
-    drop = {normalize_dim("squeeze", d, input.ndim) for d in dims}
+    drop = [normalize_dim("squeeze", d, input.ndim) for d in dims]
+    if len(set(drop)) != len(drop):
+        raise RuntimeError(f"squeeze: a dimension appears twice in dim={dim}")
     return view(input, tuple(size for i, size in enumerate(shape) if not (i in drop and size == 1)))
 
 
@@ -222,7 +227,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     Raises:
         RuntimeError: unless every dimension is named exactly once.
     """
-    order = tuple(normalize_dim("permute", d, input.ndim) for d in shape_argument(dims))
+    order = shape_argument(dims)
+    if len(order) == input.ndim:
+        order = tuple(normalize_dim("permute", d, input.ndim) for d in order)
     if sorted(order) != list(range(input.ndim)):
         raise RuntimeError(
             f"permute: dims {order} do not name each of the {input.ndim} dimensions once (input {tuple(input.shape)})"
@@ -333,13 +340,26 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """``length`` elements from ``start`` along ``dim``, as a view."""
+    """``length`` elements from ``start`` along ``dim``, as a view.
+
+    Raises:
+        IndexError: for a start beyond the dimension, or a dimension out of range.
+        RuntimeError: for a length that goes beyond it, or a tensor without dimensions.
+    """
+    _check_dims("narrow", input)
     dim = normalize_dim("narrow", dim, input.ndim)
     size = input._array.shape[dim]
+    if not -size <= start <= size and length >= 0:
+        raise IndexError(f"narrow: start={start} is out of range for dimension {dim} of size {size}")
     start = start + size if start < 0 else start
     if length < 0 or start < 0 or start + length > size:
         raise RuntimeError(f"narrow: start={start}, length={length} go beyond dimension {dim} of size {size}")
     return input[(slice(None),) * dim + (slice(start, start + length),)]
+
+
+def _check_dims(name: str, input: Tensor) -> None:
+    if not input._array.ndim:
+        raise RuntimeError(f"{name}: expected at least one dimension, got a 0-d tensor")
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
@@ -412,6 +432,7 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
     Raises:
         RuntimeError: where the sizes do not add up, or are not positive.
     """
+    _check_dims("split", input)
     dim = normalize_dim("split", dim, input.ndim)
     size = input._array.shape[dim]
     if isinstance(split_size_or_sections, int):
@@ -431,6 +452,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of (at most) ``chunks`` consecutive parts along ``dim``, equal but for the last."""
     if chunks <= 0:
         raise RuntimeError(f"chunk: chunks must be positive, got {chunks}")
+    _check_dims("chunk", input)
     size = input._array.shape[normalize_dim("chunk", dim, input.ndim)]
     return split(input, -(-size // chunks) if size else [0] * chunks, dim)
 
@@ -456,11 +478,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
             shape (0,) are passed over.
 
     Raises:
-        RuntimeError: for an empty sequence or sizes that disagree.
+        ValueError: for an empty sequence.
+        RuntimeError: for sizes that disagree.
     """
     tensors = list(tensors)
     if not tensors:
-        raise RuntimeError("cat: expected at least one tensor, got none")
+        raise ValueError("cat: expected at least one tensor, got none")
     for position, x in enumerate(tensors):
         if not isinstance(x, Tensor):
             raise TypeError(f"cat: element {position} is a {type(x).__name__}, expected tensors")
@@ -480,8 +503,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
             raise RuntimeError(
                 f"cat: tensors on {kept[0].device} and on {x.device}; move them to one device with .to()"
             )
-    dtype = kept[0].dtype
-    for x in kept[1:]:
+    dtype = tensors[0].dtype
+    for x in tensors[1:]:
         dtype = dtypes.promote_types(dtype, x.dtype)
     return Cat.apply(dim, *[x if x.dtype == dtype else x.to(dtype=dtype) for x in kept])
 
@@ -812,12 +835,12 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if len(moves) != len(where_) or not moves:
         raise RuntimeError(f"roll: expected one shift for each dimension, got shifts={moves} and dims={where_}")
     places = [normalize_dim("roll", d, input.ndim) for d in where_]
-    if not input.ndim:
+    if not input._array.size or not input.ndim:
         return clone(input)
     sizes = input._array.shape
     by: dict[int, int] = {}
     for move, d in zip(moves, places, strict=True):
-        by[d] = (by.get(d, 0) + int(move)) % sizes[d] if sizes[d] else 0
+        by[d] = (by.get(d, 0) + int(move)) % sizes[d]
     return Roll.apply(input, tuple(sorted((d, move) for d, move in by.items() if move)))
 
 
@@ -1037,8 +1060,10 @@ class ChannelShuffle(Function):
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``input`` with ``value``, a number or a 0-d tensor, where the bool ``mask`` holds; both broadcast.
 
+    Integer tensors take the whole part of a float.
+
     Raises:
-        RuntimeError: for a mask that is not bool, a value with dimensions, or a float value for an integer tensor.
+        RuntimeError: for a mask that is not bool, a value with dimensions, or a number that input's dtype does not reach.
     """
     if mask.dtype != dtypes.bool:
         raise RuntimeError(f"masked_fill: expected a bool mask, got {mask.dtype}")
@@ -1046,9 +1071,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         if value.ndim:
             raise RuntimeError(f"masked_fill: expected a value without dimensions, got shape {tuple(value.shape)}")
         value = to(value, input.device, input.dtype)
-    elif not input.is_floating_point() and isinstance(value, float) and not value.is_integer():
-        raise RuntimeError(f"masked_fill: {value} cannot be put into a {input.dtype} tensor")
     else:
+        value = dtypes.fitting_number("masked_fill", value, input.dtype)
         value = wrap(devices.to_device(np.asarray(value).astype(input.dtype), input.device))
     return where(mask, value, input)
 
@@ -1099,8 +1123,16 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
 
 def fill_(input: Tensor, value: Any) -> Tensor:
-    """Make ``value`` the value of all elements. Returns input."""
-    return copy_(input, value if isinstance(value, Tensor) else wrap(np.full((), value, input.dtype)))
+    """Make ``value``, a number or a 0-d tensor, the value of all elements. Returns input.
+
+    Raises:
+        RuntimeError: for a value with dimensions, or a number that input's dtype does not reach.
+    """
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(f"fill_: expected a value without dimensions, got shape {tuple(value.shape)}")
+        return copy_(input, value)
+    return copy_(input, wrap(np.full((), dtypes.fitting_number("fill_", value, input.dtype), input.dtype)))
 
 
 def zero_(input: Tensor) -> Tensor:
@@ -1138,8 +1170,11 @@ def uniform_(input: Tensor, from_: float = 0.0, to: float = 1.0, generator: Gene
 
     Raises:
         NotImplementedError: for tensors that are not floating.
+        RuntimeError: for from_ > to.
     """
     _check_drawn("uniform_", input)
+    if not from_ <= to:
+        raise RuntimeError(f"uniform_: expected from <= to, got {from_} and {to}")
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.uniform(from_, to, input._array.shape))
 
@@ -1149,23 +1184,40 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gener
 
     Raises:
         NotImplementedError: for tensors that are not floating.
+        RuntimeError: for a negative std.
     """
     _check_drawn("normal_", input)
+    if not std >= 0:
+        raise RuntimeError(f"normal_: std must not be negative, got {std}")
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.normal(mean, std, input._array.shape))
 
 
 def random_(input: Tensor, low: int = 0, high: int | None = None, generator: Generator | None = None) -> Tensor:
-    """Fill with random ints from low (included) to high (excluded; one argument is the high end). Returns input."""
+    """Fill with random ints from low (included) to high (excluded; one argument is the high end). Returns input.
+
+    Raises:
+        RuntimeError: unless low < high.
+    """
     if high is None:
         low, high = (
             (0, low) if low else (0, 2**24 if input.is_floating_point() else 2 ** (8 * input.dtype.itemsize - 1))
         )
+    if not low < high:
+        raise RuntimeError(f"random_: expected low < high, got {low} and {high}")
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.integers(low, high, input._array.shape))
 
 
-def bernoulli_(input: Tensor, p: float = 0.5, generator: Generator | None = None) -> Tensor:
-    """Fill with 1 with probability p, else 0. Returns input."""
+def bernoulli_(input: Tensor, p: Any = 0.5, generator: Generator | None = None) -> Tensor:
+    """Fill with 1 with probability p (a number, or a tensor that broadcasts), else 0. Returns input.
+
+    Raises:
+        RuntimeError: for a number p outside 0 to 1.
+    """
+    if isinstance(p, Tensor):
+        p = devices.to_host(p.detach()._array)
+    elif not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_: p must be between 0 and 1, got {p}")
     source = (generator or default_generator).numpy_generator()
     return _draw(input, source.random(input._array.shape) < p)

@@ -9,7 +9,18 @@ import numpy as np
 from numbanet import devices, dtypes
 from numbanet.autograd import Function, is_grad_enabled
 from numbanet.functional import finding
-from numbanet.functional.arithmetic import clone, isnan, logical_not, where
+from numbanet.functional.arithmetic import (
+    clone,
+    eq,
+    ge,
+    gt,
+    isnan,
+    logical_and,
+    logical_not,
+    logical_or,
+    lt,
+    where,
+)
 from numbanet.functional.indexing import AddElements, gather
 from numbanet.functional.reduction import diff
 from numbanet.functional.reduction import sum as total
@@ -150,10 +161,12 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Sor
 
     Raises:
         RuntimeError: for k below 1 or beyond the dimension.
-        IndexError: for a dimension out of range.
+        IndexError: for a dimension out of range, or one without elements.
     """
     dim = normalize_dim("kthvalue", dim, input.ndim)
     n = input._array.shape[dim] if input.ndim else 1
+    if not n:
+        raise IndexError(f"kthvalue: expected at least one element along {dim}, got shape {tuple(input.shape)}")
     if not 1 <= k <= n:
         raise RuntimeError(
             f"kthvalue: k={k} must be between 1 and {n}, the size of dimension {dim} of {tuple(input.shape)}"
@@ -173,6 +186,8 @@ def _at(input: Tensor, indices: Tensor, dim: int, keepdim: bool) -> Sorted:
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle one of the sorted elements, the lower of two; NaN where there is any.
 
+    Without ``dim`` equal elements share the gradient.
+
     Returns:
         Without ``dim`` a 0-d tensor, else a named tuple (values, indices).
 
@@ -186,7 +201,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         if not input._array.size:
             nothing = np.nan if input.is_floating_point() else np.iinfo(input.dtype).min
             return wrap(devices.full((), nothing, input.dtype, input.device))
-        return median(ravel(input), 0).values
+        return Middle.apply(input)
     dim = normalize_dim("median", dim, input.ndim)
     n = input._array.shape[dim] if input.ndim else 1
     if not n:
@@ -207,6 +222,22 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     return _at(input, gather(indices, dim, wrap(np.ascontiguousarray(place))), dim, keepdim)
 
 
+class Middle(Function):
+    """The median of all elements; those equal to it, or all that are NaN if it is, share the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = median(ravel(x.detach()), 0).values
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, y = ctx.saved_tensors
+        chosen = logical_or(eq(x, y), logical_and(isnan(x), isnan(y)))
+        return where(chosen, grad / total(chosen).to(dtype=grad.dtype), 0.0)
+
+
 def unique(
     input: Tensor,
     sorted: bool = True,
@@ -225,9 +256,15 @@ def unique(
 
     Returns:
         A tensor, or a tuple of the tensors asked for.
+
+    Raises:
+        IndexError: for a dimension out of range.
+        RuntimeError: for parts without elements.
     """
     if dim is not None:
         dim = normalize_dim("unique", dim, input.ndim)
+        if 0 in [size for d, size in enumerate(input._array.shape) if d != dim]:
+            raise RuntimeError(f"unique: the parts along dim={dim} of shape {tuple(input.shape)} have no elements")
     if dim is None and input.is_cuda:
         made = _unique_there(input, return_inverse, return_counts)
         return made if len(made) > 1 else made[0]
@@ -235,7 +272,7 @@ def unique(
     values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
     inverse = inverse.reshape(array.shape if dim is None else -1)
     found = [values] + ([inverse] if return_inverse else []) + ([counts] if return_counts else [])
-    made = tuple(wrap(devices.to_device(np.ascontiguousarray(a), input.device)) for a in found)
+    made = tuple(wrap(devices.to_device(np.asarray(a, order="C"), input.device)) for a in found)
     return made if len(made) > 1 else made[0]
 
 
@@ -302,24 +339,56 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         search.isin(line, devices.contiguous(a.detach().to(dtype=kind)._array).reshape(-1), out)
         members = reshape(wrap(out), tuple(a.shape))
         return logical_not(members) if invert else members
+    a, b = (x.float() if dtypes.is_half(x.dtype) else x for x in (a, b))
     found = np.isin(devices.to_host(a._array), devices.to_host(b._array), invert=invert)
     return wrap(devices.to_device(np.asarray(found), a.device))
 
 
 def searchsorted(
-    sorted_sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
+    sorted_sequence: Tensor,
+    values: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
 ) -> Tensor:
     """Where in a sorted vector each value belongs, before (or, to the right, behind) equal ones.
 
+    Args:
+        sorted_sequence: shape (N,), or (..., N): a vector for each row of values.
+        values: a tensor of any shape (of (..., M) for rows), or a number for one vector.
+        out_int32: int32 places instead of int64.
+        right, side: behind equal ones, ``right=True`` or ``side="right"``.
+        sorter: int64 indices, of sorted_sequence's shape, that put it in order if it is not (as ``argsort`` gives them).
+
+    Returns:
+        The places, in values' shape.
+
     Raises:
-        RuntimeError: for more than one dimension, or sides that contradict.
+        RuntimeError: for shapes that do not fit, sides that contradict, or a sorter that is not int64 or out of range.
     """
-    if sorted_sequence.ndim != 1:
-        raise RuntimeError(f"searchsorted: expected a sorted vector, got shape {tuple(sorted_sequence.shape)}")
+    if not sorted_sequence.ndim:
+        raise RuntimeError("searchsorted: expected a sorted vector, got a 0-d tensor")
     if side not in (None, "left", "right") or (side == "left" and right):
         raise RuntimeError(f"searchsorted: side must be 'left' or 'right' and fit right={right}, got {side!r}")
-    check_one_device("searchsorted", sorted_sequence, values)
+    check_one_device("searchsorted", sorted_sequence, values, sorter)
     wanted = as_tensor(values)
+    if sorter is not None:
+        if sorter.dtype != dtypes.int64 or sorter.shape != sorted_sequence.shape:
+            raise RuntimeError(
+                f"searchsorted: expected an int64 sorter of shape {tuple(sorted_sequence.shape)}, got {sorter.dtype} of "
+                f"shape {tuple(sorter.shape)}"
+            )
+        sorted_sequence = gather(sorted_sequence.detach(), -1, sorter)
+    if sorted_sequence.ndim > 1:
+        if not isinstance(values, Tensor) or values.shape[:-1] != sorted_sequence.shape[:-1] or not values.ndim:
+            raise RuntimeError(
+                f"searchsorted: values for rows of shape {tuple(sorted_sequence.shape)} must be a tensor with the same "
+                f"leading sizes, got {tuple(wanted.shape)}"
+            )
+        places = _search_rows(sorted_sequence.detach(), values.detach(), right or side == "right")
+        return places.to(dtype=dtypes.int32) if out_int32 else places
     if sorted_sequence.is_cuda:
         kind = np.promote_types(sorted_sequence.dtype, wanted.dtype)
         values = wanted.detach().to(dtype=kind, device=sorted_sequence.device)
@@ -327,7 +396,27 @@ def searchsorted(
         line = devices.contiguous(sorted_sequence.detach().to(dtype=kind)._array)
         search.searchsorted(line, devices.contiguous(values._array).reshape(-1), out, right or side == "right")
         return reshape(wrap(out), tuple(values.shape))
+    if any(t.is_floating_point() and bool(isnan(t.detach()).any()) for t in (sorted_sequence, wanted)):
+        places = _search_rows(sorted_sequence.detach(), ravel(wanted.detach()), right or side == "right")
+        return reshape(places.to(dtype=dtypes.int32) if out_int32 else places, tuple(wanted.shape))
     way: Any = "right" if right or side == "right" else "left"
-    places = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)
-    made = np.asarray(places, np.int32 if out_int32 else np.int64)
+    found = np.searchsorted(devices.to_host(sorted_sequence._array), devices.to_host(wanted._array), way)
+    made = np.asarray(found, np.int32 if out_int32 else np.int64)
     return wrap(devices.to_device(made, sorted_sequence.device))
+
+
+def _search_rows(rows: Tensor, values: Tensor, right: bool) -> Tensor:
+    """``searchsorted`` of (..., M) values in (..., N) rows, all by bisection at once."""
+    n = rows.shape[-1]
+    low = values.new_zeros(tuple(values.shape), dtype=dtypes.int64)
+    high = low + n
+    for _ in range(n.bit_length()):
+        middle = (low + high) // 2
+        found = gather(rows, -1, middle.clamp(max=n - 1))
+        beyond = logical_not(gt(found, values) if right else ge(found, values))  # NaN, too, lies beyond
+        open_ = lt(low, high)
+        low, high = (
+            where(logical_and(open_, beyond), middle + 1, low),
+            where(logical_and(open_, logical_not(beyond)), middle, high),
+        )
+    return low

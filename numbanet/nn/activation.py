@@ -71,6 +71,8 @@ class ReLU(_InPlace):
 class ReLU6(_InPlace):
     """See ``functional.relu6``."""
 
+    min_val, max_val = 0.0, 6.0
+
     def forward(self, input: Tensor) -> Tensor:
         return F.relu6(input, self.inplace)
 

@@ -29,6 +29,7 @@ class _BatchNorm(Module):
     """
 
     num_batches_tracked: Any
+    _may_be_missing = frozenset({"num_batches_tracked"})
 
     def __init__(
         self,

@@ -71,6 +71,7 @@ class Module:
     _modules: dict[str, Module | None]
     _not_saved: set[str]  # names of the buffers outside state_dict
     _hooks: _Hooks | None = None
+    _may_be_missing: frozenset[str] = frozenset()  # names that load_state_dict does without
 
     def __init__(self) -> None:
         put = super().__setattr__
@@ -356,7 +357,7 @@ class Module:
 
         Args:
             state_dict: tensors (or NumPy arrays) by dotted names.
-            strict: refuse missing and unexpected names.
+            strict: refuse missing and unexpected names. ``num_batches_tracked``, which old files lack, may be missing.
             assign: put the given tensors in place of the values instead of copying.
 
         Returns:
@@ -372,7 +373,11 @@ class Module:
         for path, module in self.named_modules(remove_duplicate=False):
             for name, value in module._own_state().items():
                 places[f"{path}.{name}" if path else name] = module, name, value
-        missing = [key for key in places if key not in state_dict]
+        missing = [
+            key
+            for key, (module, name, _) in places.items()
+            if key not in state_dict and name not in module._may_be_missing
+        ]
         unexpected = [key for key in state_dict if key not in places]
         problems = []
         if strict and missing:

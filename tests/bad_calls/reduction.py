@@ -26,6 +26,15 @@ BAD = [
             rf"{name}: expected at least one element .*\(2, 0\)")
         for name in ("amax", "amin", "max", "argmin")
     ],
+    *[
+        Bad(f"{name} of nothing at all", lambda lib, name=name: getattr(lib, name)(lib.ones(0)), RuntimeError,
+            rf"{name}: expected at least one element .*\(0,\)")
+        for name in ("amax", "amin", "max", "min", "aminmax")
+    ],
+    Bad("a negative norm of nothing", lambda lib: lib.linalg.vector_norm(lib.ones(0), -1), RuntimeError, r"vector_norm: .*-1.*\(0,\)"),
+    Bad("kthvalue of nothing", lambda lib: lib.kthvalue(lib.ones(2, 0), 1), IndexError, r"kthvalue: .*\(2, 0\)"),
+    Bad("unique of parts without elements", lambda lib: lib.unique(lib.ones(2, 0), dim=0), RuntimeError, r"unique: .*\(2, 0\)"),
+    Bad("cumsum_ to another dtype", lambda lib: lib.ones(2).cumsum_(0, dtype=lib.float64), RuntimeError, "cumsum_: .*float64.*float32"),
     Bad("norm's p", lambda lib: lib.norm(lib.ones(2), "one"), (RuntimeError, ValueError), "norm: .*'one'", torch=False),
     Bad("diff of -1", lambda lib: lib.diff(lib.ones(3), -1), RuntimeError, "diff: .*-1"),
     Bad("diff of a number", lambda lib: lib.diff(lib.tensor(1.0)), RuntimeError, "diff: .*0-d"),

@@ -31,6 +31,7 @@ def mixed(library: Any) -> Any:
 IMAGE = (1, 2, 4, 4)
 
 BAD = [
+    Bad("an input of one dimension", resize((6,), size=3), NotImplementedError, r"interpolate: .*3 or 4 dimensions.*\(6,\)"),
     Bad("neither size nor factor", resize(*IMAGE), ValueError, "interpolate: expected either size or scale_factor, got size=None and scale_factor=None"),
     Bad("size and factor", resize(*IMAGE, size=2, scale_factor=2), ValueError, "size=2 and scale_factor=2"),
     Bad("size of three", resize(*IMAGE, size=(2, 2, 2)), ValueError, r"size has 3 numbers, expected 2 for input \(1, 2, 4, 4\)"),

@@ -434,5 +434,5 @@ def test_bitwise_operators(dtype):
 def test_bitwise_operators_refuse_floats():
     with pytest.raises(NotImplementedError, match="bitwise_and: expected integers or bools, got float32"):
         numbanet.zeros(2) & numbanet.ones(2)
-    with pytest.raises(NotImplementedError, match="bitwise_not"):
+    with pytest.raises(TypeError, match=r"~.*float32"):
         ~numbanet.zeros(2)

@@ -380,3 +380,19 @@ def test_registering_asks_for_no_error_message(monkeypatch):
         net.register_parameter("training", None)
     with pytest.raises(KeyError, match="attribute '0' already exists"):
         net.register_buffer("0", None)
+
+
+@pytest.mark.parametrize("lib", [numbanet, *([torch] if torch else [])], ids=lambda lib: lib.__name__)
+def test_old_files_lack_the_counts_of_batches(lib):
+    net = lib.nn.Sequential(lib.nn.Linear(2, 3), lib.nn.BatchNorm1d(3))
+    net[1].num_batches_tracked += 5
+    old = {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
+    result = net.load_state_dict(old)
+    assert list(result.missing_keys) == [] and net[1].num_batches_tracked.item() == 5
+    del old["1.running_mean"]
+    with pytest.raises(RuntimeError, match="running_mean"):
+        net.load_state_dict(old)
+
+
+def test_the_bounds_of_relu6():
+    assert (nn.ReLU6().min_val, nn.ReLU6().max_val) == (0.0, 6.0) and repr(nn.ReLU6()) == "ReLU6()"

@@ -22,6 +22,6 @@ LAYERS = [
 def test_layers(name, options):
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 3)).astype(np.float32)
     ours, theirs = getattr(nn, name)(**options), getattr(torch.nn, name)(**options)
-    assert repr(ours) == repr(theirs)
+    assert repr(ours) == repr(theirs) and ours.name == theirs.name
     assert not ours.state_dict()
     np.testing.assert_allclose(ours(numbanet.from_numpy(x)).numpy(), theirs(torch.from_numpy(x)).numpy(), 1e-5, 1e-5)

@@ -598,16 +598,10 @@ class Tensor(Variable):
         return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
-# Arguments that PyTorch's methods also take under NumPy's names.
-_NUMPYS_NAMES = {"axis": "dim", "keepdims": "keepdim"}
-
-
 def _method(name: str) -> Callable[..., Any]:
     """A method that is a function of ``functional`` with the tensor as first argument."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            kwargs = {_NUMPYS_NAMES.get(key, key): value for key, value in kwargs.items()}
         return getattr(_F, name)(self, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = name

@@ -601,7 +601,8 @@ class Stack(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         if is_grad_enabled():
             return (None, *unbind(grad, ctx.dim))
-        parts = np.moveaxis(grad._array, ctx.dim, 0)  # of a vector parts[i] would be a number, parts[i, ...] is an array
+        parts = np.moveaxis(grad._array, ctx.dim, 0)
+        # Of a vector parts[i] would be a number; parts[i, ...] is an array.
         return (None, *[wrap(parts[i, ...]) for i in range(len(parts))])
 
 

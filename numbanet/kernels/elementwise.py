@@ -261,10 +261,6 @@ def _minimum(a, b, number):  # type: ignore[no-untyped-def]
     return a if (a < b) | (a != a) else b
 
 
-def _sign(x, number):  # type: ignore[no-untyped-def]
-    return x if x != x else number(x > number(0)) - number(x < number(0))
-
-
 def _rsqrt(x, number):  # type: ignore[no-untyped-def]
     # LLVM may turn 1 / sqrt(x) into an estimate and a Newton step, which makes NaN of the two ends
     root = number(1) / math.sqrt(x)
@@ -343,7 +339,8 @@ bitwise_xor   = _binary("bitwise_xor",   np.bitwise_xor,   lambda a, b, number: 
 
 negative      = _unary("negative",   np.negative,                lambda x, number: -x)
 absolute      = _unary("absolute",   np.absolute,                lambda x, number: abs(x))
-sign          = _unary("sign",       np.sign,                    _sign)
+sign          = _unary("sign",       lambda a: np.sign(np.where(a != a, 0, a)),  # 0 of NaN, as PyTorch has it
+                       lambda x, number: number(x > number(0)) - number(x < number(0)))
 square        = _unary("square",     np.square,                  lambda x, number: x * x)
 reciprocal    = _unary("reciprocal", np.reciprocal,              lambda x, number: number(1) / x)
 sqrt          = _unary("sqrt",       np.sqrt,                    lambda x, number: math.sqrt(x))

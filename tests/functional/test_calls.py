@@ -53,6 +53,8 @@ def _statement(text: str, start: Any = _ints) -> Any:
 ROWS = [[1.0, 3.0, 5.0], [2.0, 4.0, 4.0]]
 
 CALLS = {
+    "sign of NaN": lambda lib: lib.tensor([NAN, -2.0, 0.0] * 9).sign(),
+    "slope of abs at NaN": _slope(lambda lib, x: x.abs(), [NAN, -2.0, 0.0] * 9),
     # other names of arguments
     **{
         f"{name} along an axis": lambda lib, name=name: getattr(lib, name)(_grid(lib).float(), axis=1)

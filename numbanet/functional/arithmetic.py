@@ -297,7 +297,11 @@ class WholeQuotient(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return *[grad.new_zeros(shape) if need else None for shape, need in zip(ctx.shapes, ctx.needs_input_grad[:2], strict=True)], None  # fmt: skip
+        zeros = [
+            grad.new_zeros(shape) if need else None
+            for shape, need in zip(ctx.shapes, ctx.needs_input_grad, strict=False)
+        ]
+        return *zeros, None
 
 
 class Div(Function):

@@ -62,7 +62,8 @@ def accept_public(namespace: dict[str, Any]) -> None:
     for name, function in list(namespace.items()):
         if name.startswith("_") or not inspect.isfunction(function):
             continue
-        own = inspect.signature(function).parameters
+        code = inspect.unwrap(function).__code__
+        own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         others = {other: ours for other, ours in _NUMPYS.items() if ours in own and other not in own}
         others.update(_OTHERS.get(name, {}))
         if others or name in _GATHERED:

@@ -540,6 +540,18 @@ def _sum_of_block(value, tree, t, threads):  # type: ignore[no-untyped-def]
     return total
 
 
+@cuda.jit(device=True, inline="always")
+def _walk(start, threads, channels, c, s):  # type: ignore[no-untyped-def]
+    """How a thread comes by the elements start, start + threads, ... of channel c without dividing for each.
+
+    Returns (address, position in its image) of the first one, (gain of the address, gain of the position) of each step, and what the
+    address gains besides where the position passes the image's end s and goes back by it.
+    """
+    image, aside = start // s, threads % s
+    p = start - image * s
+    return (image * channels + c) * s + p, p, threads // s * channels * s + aside, aside, (channels - 1) * s
+
+
 @cache
 def _train_forward_cuda_kernel(threads: int) -> Any:
     """The kernel for blocks of ``threads`` threads."""
@@ -556,12 +568,8 @@ def _train_forward_cuda_kernel(threads: int) -> Any:
         piece = cuda.blockIdx.x - c * pieces
         first = piece * length
         last = min(first + length, count)
-        # A thread's elements are ``threads`` apart, which is ``ahead`` whole images and ``aside`` positions.
         start = first + t
-        image, aside = start // s, threads % s
-        p0 = start - image * s
-        at0 = (image * channels + c) * s + p0
-        step, jump = threads // s * channels * s + aside, (channels - 1) * s
+        at0, p0, step, aside, jump = _walk(start, threads, channels, c, s)
         # The mean in two parts, as of data with a large offset one number holds too few digits; then squares about it.
         center, rest, squares = zero, zero, zero
         if stage != _APPLY:
@@ -912,11 +920,8 @@ def _backward_cuda_kernel(threads: int) -> Any:
         piece = cuda.blockIdx.x - c * pieces
         first = piece * length
         last = min(first + length, count)
-        start = first + t  # and on as in the forward pass
-        image, aside = start // s, threads % s
-        p0 = start - image * s
-        at0 = (image * channels + c) * s + p0
-        step, jump = threads // s * channels * s + aside, (channels - 1) * s
+        start = first + t
+        at0, p0, step, aside, jump = _walk(start, threads, channels, c, s)
         center = mean[c]
         inverse = spread[c] if train != 0 else number(1) / math.sqrt(spread[c] + eps)
         plain, weighted = zero, zero  # sum dy, and sum dy * (x - mean) * inv_std

@@ -30,7 +30,7 @@ import numpy as np
 
 from numbanet.devices import cuda, empty
 from numbanet.kernels import launch
-from numbanet.kernels.batch_norm import _add_moments, _add_products, _gradient_run, _lane_sum, _scale_run
+from numbanet.kernels.batch_norm import _add_moments, _add_products, _gradient_run, _lane_sum, _scale_run, _sum_of_block
 from numbanet.kernels.index import read, reread, write
 from numbanet.kernels.kernel import Kernel, jit
 from numbanet.kernels.parallel import run_stages
@@ -184,23 +184,13 @@ def _forward_cuda_kernel(threads: int) -> Any:
                     new = total + value
                     lost = (new - total) - value
                     total = new
-            tree[t] = total
-            cuda.syncthreads()
-            width = threads
-            while width > 1:
-                half = (width + 1) // 2
-                if t + half < width:
-                    tree[t] += tree[t + half]
-                cuda.syncthreads()
-                width = half
-            total = tree[0] / x.dtype.type(length)
+            total = _sum_of_block(total, tree, t, threads) / x.dtype.type(length)
             if moment == 0:
                 middle = total
             elif moment == 1:
                 rest = total
             else:
                 spread = total
-            cuda.syncthreads()
         inverse = one / math.sqrt(spread + eps)
         if t == 0:
             mean[row], inv_std[row] = middle + rest, inverse
@@ -386,20 +376,11 @@ def _backward_cuda_kernel(threads: int) -> Any:
                 new = total + value
                 lost = (new - total) - value
                 total = new
-            tree[t] = total
-            cuda.syncthreads()
-            width = threads
-            while width > 1:
-                half = (width + 1) // 2
-                if t + half < width:
-                    tree[t] += tree[t + half]
-                cuda.syncthreads()
-                width = half
+            total = _sum_of_block(total, tree, t, threads) / x.dtype.type(length)
             if which == 0:
-                plain = tree[0] / x.dtype.type(length)
+                plain = total
             else:
-                weighted = tree[0] / x.dtype.type(length)
-            cuda.syncthreads()
+                weighted = total
         if center == 0:
             plain = zero
         for i in range(t, length, threads):
@@ -431,20 +412,11 @@ def _sums_cuda_kernel(threads: int) -> Any:
                 new = total + value
                 lost = (new - total) - value
                 total = new
-            tree[t] = total
-            cuda.syncthreads()
-            width = threads
-            while width > 1:
-                half = (width + 1) // 2
-                if t + half < width:
-                    tree[t] += tree[t + half]
-                cuda.syncthreads()
-                width = half
+            total = _sum_of_block(total, tree, t, threads)
             if t == 0 and which == 0 and dbias.size > 0:
-                dbias[c] = tree[0]
+                dbias[c] = total
             if t == 0 and which == 1 and dweight.size > 0:
-                dweight[c] = tree[0]
-            cuda.syncthreads()
+                dweight[c] = total
 
     return group_norm_sums_cuda
 

@@ -317,15 +317,6 @@ def _draw(found: Graph) -> str:
         sizes[number] = (max(width, 34.0), 10 + sum(size + 3 for _, size, _ in lines))
     gaps = _gaps(found)
     placed = lay_out(sizes, list(found.lines), gaps, margin=24.0)
-    for (tail, _), shape in found.lines.items():  # a shape beside the last box to the right needs its room
-        placed.width = max(placed.width, placed.x[tail] + _width(shape, _SMALL) + 20)
-    text = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{placed.width:.0f}" height="{placed.height:.0f}" '
-        f'viewBox="0 0 {placed.width:.0f} {placed.height:.0f}" {_FONT}>',
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0,0.5 L8,4 L0,7.5 z" fill="#546e7a"/></marker></defs>',
-        f'<rect width="{placed.width:.0f}" height="{placed.height:.0f}" fill="white"/>',
-    ]
     ends: dict[int, list[tuple[float, tuple[int, int]]]] = {}
     for (tail, head), path in placed.paths.items():
         ends.setdefault(head, []).append((path[-2][0], (tail, head)))
@@ -334,27 +325,38 @@ def _draw(found: Graph) -> str:
         for k, (_, line) in enumerate(sorted(arriving)):
             (x, y) = placed.paths[line][-1]
             placed.paths[line][-1] = (x + (k - (len(arriving) - 1) / 2) * step, y)
-    frames = list(_frames(found, placed, sizes))
+    labels = _labels(found, placed)
+    frames = list(_frames(found, placed, sizes, labels))
+    reach = [placed.x[tail] + away * (1.1 * _width(shape, _SMALL) + 9) for tail, shape, away in labels]
+    start, end = (
+        min([0.0, *reach, *(f[0] - 5 for f in frames)]),
+        max([placed.width, *reach, *(f[2] + 5 for f in frames)]),
+    )
+    area = f'width="{end - start:.0f}" height="{placed.height:.0f}"'
+    text = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {area} '
+        f'viewBox="{start:.0f} 0 {end - start:.0f} {placed.height:.0f}" {_FONT}>',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0,0.5 L8,4 L0,7.5 z" fill="#546e7a"/></marker></defs>',
+        f'<rect x="{start:.0f}" {area} fill="white"/>',
+    ]
     for left, top, right, bottom, ground, _ in frames:
         text.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
             f'fill="{ground}" stroke="#cfd8dc"/>'
         )
-    labels: dict[tuple[int, str], list[float]] = {}  # one for all the lines that carry the same from one box
-    for line, path in placed.paths.items():
+    for path in placed.paths.values():
         text.append(
             f'<path d="{_curve(path)}" fill="none" stroke="#546e7a" stroke-width="1.2" marker-end="url(#tip)"/>'
         )
-        labels.setdefault((line[0], found.lines[line]), []).append(path[1][0] - path[0][0])
     for left, top, _, _, ground, name in frames:  # over the lines, which may pass under the name
         text.append(
             f'<rect x="{left + 4:.1f}" y="{top + 2:.1f}" width="{_width(name, _SMALL) + 6:.1f}" height="11" rx="2" '
             f'fill="{ground}" fill-opacity="0.85"/>'
         )
         text.append(_text(left + 7, top + 11, name, _SMALL, "#78909c", "start"))
-    for (tail, shape), turns in labels.items():
+    for tail, shape, away in labels:
         x, y = placed.x[tail], placed.y[tail] + sizes[tail][1] / 2
-        away = -1 if max(turns) > 2 and min(turns) > -2 else 1  # not where the line goes
         text.append(_text(x + 5 * away, y + 11, shape, _SMALL, "#546e7a", "start" if away > 0 else "end"))
     for number, box in found.boxes.items():
         ground, rim = COLORS[box.kind]
@@ -368,6 +370,15 @@ def _draw(found: Graph) -> str:
             top += size + 3
             text.append(_text(x, top - 3.5, line_, size, color, "middle"))
     return "\n".join([*text, "</svg>"]) + "\n"
+
+
+def _labels(found: Graph, placed: Layout) -> list[tuple[int, str, int]]:
+    """The shapes that leave the boxes, one for all lines that carry the same from one box: box, shape, 1 right or -1 left of it."""
+    turns: dict[tuple[int, str], list[float]] = {}
+    for line, path in placed.paths.items():
+        turns.setdefault((line[0], found.lines[line]), []).append(path[1][0] - path[0][0])
+    # Not where the line goes.
+    return [(tail, shape, -1 if max(t) > 2 and min(t) > -2 else 1) for (tail, shape), t in turns.items()]
 
 
 def _text(x: float, y: float, text: str, size: float, color: str, anchor: str) -> str:
@@ -421,7 +432,7 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 
 def _frames(
-    found: Graph, placed: Layout, sizes: dict[int, tuple[float, float]]
+    found: Graph, placed: Layout, sizes: dict[int, tuple[float, float]], labels: list[tuple[int, str, int]]
 ) -> Iterator[tuple[float, float, float, float, str, str]]:
     """A frame round each module's boxes, where nothing else would be in it: left, top, right, bottom, its ground and name."""
     for group, inside in sorted(_members(found).items(), key=lambda item: len(item[0])):
@@ -433,6 +444,12 @@ def _frames(
             bottoms.append(y + h / 2 + _LABEL + _FOOT * levels)
             sides += [x - w / 2 - _SIDE * levels, x + w / 2 + _SIDE * levels]
         top, bottom = min(tops), max(bottoms)
+        for n, shape, away in labels:
+            if n in inside:
+                levels = len(found.boxes[n].group) - len(group) + 1
+                sides.append(
+                    placed.x[n] + away * (1.1 * _width(shape, _SMALL) + 5 + _SIDE * levels)
+                )  # other fonts are wider
         for (tail, head), path in placed.paths.items():  # lines that pass by
             if head in inside or tail in inside:
                 levels = min(len(found.boxes[n].group) for n in (tail, head) if n in inside) - len(group) + 1

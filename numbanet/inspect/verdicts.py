@@ -62,6 +62,8 @@ def plot_class_accuracy(
 ) -> Any:
     """Draw for each class which share of its images is found (recall) and which share of what is taken for it is right (precision).
 
+    Words stand for the bars of a class that has no images or is never predicted: there is no such share.
+
     Args:
         matrix: counts (classes, classes), a row for each label and a column for each prediction.
         classes: the classes' names; None for their numbers.
@@ -81,8 +83,12 @@ def plot_class_accuracy(
     figure = new_figure(6.5, 0.34 * n + 1.3, title)
     axes = figure.subplots()
     places = np.arange(n)
-    for shift, among, label, color in ((-0.2, 1, "recall", "#5b8dc9"), (0.2, 0, "precision", "#d99a3d")):
-        axes.barh(places + shift, right / np.maximum(counts.sum(among), 1), 0.38, label=label, color=color)
+    bars = ((-0.2, 1, "recall", "#5b8dc9", "no images"), (0.2, 0, "precision", "#d99a3d", "never predicted"))
+    for shift, among, label, color, none in bars:
+        totals = counts.sum(among)
+        axes.barh(places + shift, right / np.maximum(totals, 1), 0.38, label=label, color=color)
+        for place in places[totals == 0]:
+            axes.text(0.01, place + shift, none, va="center", fontsize=7, color=color)
     axes.set_yticks(places, names, fontsize=9)
     axes.set(xlim=(0, 1), xlabel="share of images")
     axes.invert_yaxis()

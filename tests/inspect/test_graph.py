@@ -164,12 +164,14 @@ def numbers(element, *names):
 def test_svg_has_all_boxes_and_none_on_another(name):
     found = drawn(name)
     root = ElementTree.fromstring(found.to_svg())
-    width, height = numbers(root, "width", "height")
+    left, _, width, height = map(float, root.get("viewBox").split())
+    assert numbers(root, "width", "height") == [width, height]
+    for x, y, w, h in (numbers(r, "x", "y", "width", "height") for r in root.iter(SVG + "rect") if r.get("rx")):
+        assert left <= x and x + w <= left + width and y >= 0 and y + h <= height
     boxes = [numbers(r, "x", "y", "width", "height") for r in root.iter(SVG + "rect") if r.get("rx") == "6"]
     assert len(boxes) == len(found.boxes)
     for (x, y, w, h), (a, b, c, d) in itertools.combinations(boxes, 2):
         assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
-    assert all(min(x, y) >= 0 and x + w <= width and y + h <= height for x, y, w, h in boxes)
     words = [text.text for text in root.iter(SVG + "text")]
     assert all(box.title in words for box in found.boxes.values())
     assert all(shape in words for shape in found.lines.values())
@@ -188,6 +190,24 @@ def test_frames_hold_what_belongs_together():
     assert len(frames) == 3  # the pair of blocks, and each of them
     (x, y, w, h), *inner = [numbers(r, "x", "y", "width", "height") for r in frames]
     assert all(x < a and y < b and a + c < x + w and b + d < y + h for a, b, c, d in inner)
+
+
+def test_frames_hold_the_shapes_that_stand_beside_narrow_boxes():
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(1, 1000, 1), nn.Flatten(2)), nn.Flatten())
+    root = ElementTree.fromstring(graph(net, (1, 1, 100, 100)).to_svg())
+    left, _, width, _ = map(float, root.get("viewBox").split())
+    frames = [numbers(r, "x", "y", "width", "height") for r in root.iter(SVG + "rect") if r.get("rx") == "8"]
+    labels = [t for t in root.iter(SVG + "text") if t.get("fill") == "#546e7a"]
+    assert len(labels) == 4
+    assert len(frames) == 1
+    for label in labels:
+        x, y = numbers(label, "x", "y")
+        long = 0.55 * float(label.get("font-size")) * len(label.text)  # digits are .556 wide in Helvetica
+        a, b = (x, x + long) if label.get("text-anchor") == "start" else (x - long, x)
+        assert left <= a and b <= left + width
+        for start, top, w, h in frames:
+            if top < y < top + h and start < x < start + w:
+                assert start < a and b < start + w
 
 
 def test_names_are_escaped():

@@ -212,6 +212,14 @@ def test_accuracy_by_class():
     np.testing.assert_allclose(recall, [5 / 6, 0.5, 0])
     np.testing.assert_allclose(precision, [1, 2 / 3, 0])
     assert figure.axes[0].get_xlabel() == "share of images"
+    words = [(t.get_text(), t.get_position()[1]) for t in figure.axes[0].texts]
+    assert words == [("no images", 1.8)]
+
+
+def test_accuracy_by_class_tells_what_was_never_predicted():
+    figure = inspect.plot_class_accuracy([[5, 0], [2, 0]])
+    words = [(t.get_text(), t.get_position()[1]) for t in figure.axes[0].texts]
+    assert words == [("never predicted", 1.2)]
 
 
 def test_misclassified_begin_with_the_most_certain():

@@ -47,6 +47,17 @@ from numbanet.nn.distance import CosineSimilarity, PairwiseDistance
 from numbanet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout, StochasticDepth
 from numbanet.nn.flatten import Flatten, Unflatten
 from numbanet.nn.fold import Fold, Unfold
+from numbanet.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyLinear,
+)
 from numbanet.nn.linear import Identity, Linear
 from numbanet.nn.loss import (
     BCELoss,
@@ -88,7 +99,7 @@ from numbanet.nn.padding import (
     ZeroPad1d,
     ZeroPad2d,
 )
-from numbanet.nn.parameter import Parameter
+from numbanet.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from numbanet.nn.pixel_shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from numbanet.nn.pooling import (
     AdaptiveAvgPool1d,
@@ -173,6 +184,15 @@ __all__ = [
     "LPPool2d",
     "LayerNorm",
     "LayerNorm2d",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -230,6 +250,8 @@ __all__ = [
     "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

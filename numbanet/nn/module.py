@@ -18,7 +18,7 @@ import numpy as np
 from numbanet import dtypes
 from numbanet.autograd import Function, RemovableHandle, no_grad
 from numbanet.devices import Device, as_device
-from numbanet.nn.parameter import Parameter
+from numbanet.nn.parameter import Parameter, Uninitialized
 from numbanet.tensor import Tensor, from_numpy
 
 __all__ = ["Module"]
@@ -370,9 +370,14 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         places: dict[str, tuple[Module, str, Tensor]] = {}
+        grown: dict[Module, Module] = {}  # lazy layers, and the regular ones that they will be
         for path, module in self.named_modules(remove_duplicate=False):
-            for name, value in module._own_state().items():
-                places[f"{path}.{name}" if path else name] = module, name, value
+            prefix = f"{path}." if path else ""
+            regular = grown.get(module) or module._for_loading(prefix, state_dict)
+            if regular is not module:
+                grown[module] = regular
+            for name, value in regular._own_state().items():
+                places[prefix + name] = module, name, value
         missing = [
             key
             for key, (module, name, _) in places.items()
@@ -396,6 +401,11 @@ class Module:
                     f'While copying the parameter named "{key}", expected a Tensor but received {type(value)}. '
                 )
                 continue
+            if isinstance(value, Uninitialized) or isinstance(current, Uninitialized):
+                if type(value) is not type(current):
+                    where = "state_dict" if isinstance(value, Uninitialized) else "current model"
+                    problems.append(f'"{key}" has no values yet in the {where}: call that network once with a batch. ')
+                continue
             if tuple(value.shape) == (1,) and tuple(current.shape) == ():  # as old PyTorch files have it
                 value = value.reshape(())
             if tuple(value.shape) != tuple(current.shape):
@@ -408,6 +418,8 @@ class Module:
         if problems:
             listing = "".join(f"\n\t{problem}" for problem in problems)
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:{listing}")
+        for module, regular in grown.items():
+            module._become(regular)
         with no_grad():
             for key, value in values.items():
                 module, name, current = places[key]
@@ -420,6 +432,13 @@ class Module:
                 else:
                     module._buffers[name] = value
         return IncompatibleKeys(missing, unexpected)
+
+    def _for_loading(self, prefix: str, state_dict: Mapping[str, Any]) -> Module:
+        """The module with the parameters that ``state_dict`` is for: this one, or what a lazy layer will be."""
+        return self
+
+    def _become(self, made: Module) -> None:
+        """Take over what ``_for_loading`` gave; only lazy layers give something else than themselves."""
 
     # ----------------------------------------------------------------------------------------------- all at once
 

@@ -99,8 +99,6 @@ def mark(value: bool | None) -> str:
 
 def signature(function: Any) -> str:
     """Names and defaults of the parameters, without their types; a default that is a class by its name."""
-    if inspect.isclass(function):
-        function = function.__init__
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

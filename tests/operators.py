@@ -393,11 +393,13 @@ def run_function(name: str, library: Any = numbanet, dtype: Any = np.float64, tw
 
 
 def make_layer(name: str, args: Any, kwargs: Any, library: Any = numbanet, dtype: Any = np.float64) -> Any:
-    """A layer; PyTorch's gets the weights of ours."""
+    """A layer, a lazy one after a first call; PyTorch's gets the weights of ours."""
     numbanet.manual_seed(0)
     given = draw_all((args, kwargs), library, dtype, grad=False)
     made = getattr(library.nn, name)(*given[0], **given[1])
     made = made.double() if dtype == np.float64 else made.bfloat16() if dtype == numbanet.bfloat16 else made
+    if library is numbanet and hasattr(made, "has_uninitialized_params"):
+        made(*draw_all(LAYERS[name].inputs, library, dtype))
     if library is not numbanet and made.state_dict():
         ours = make_layer(name, args, kwargs, numbanet, dtype).state_dict()
         made.load_state_dict({key: of_array(library, np.array(value.numpy())) for key, value in ours.items()})
@@ -746,6 +748,12 @@ LAYERS: dict[str, Layer] = {
     "Conv2d": layer(IMAGE, 4, 6, 3, 2, 1, 1, 2),
     "ConvTranspose1d": layer(LINE, 4, 6, 3, 2, 1, 1, 2),
     "ConvTranspose2d": layer(IMAGE, 4, 6, 3, 2, 1, 1, 2),
+    "LazyLinear": layer(f(2, 5), 3),
+    **{f"Lazy{name}1d": layer(LINE, 6, 3) for name in ("Conv", "ConvTranspose")},
+    **{f"Lazy{name}2d": layer(IMAGE, 6, 3) for name in ("Conv", "ConvTranspose")},
+    **{f"LazyBatchNorm{n}d": layer(x) for n, x in ((1, LINE), (2, IMAGE))},
+    # PyTorch's lazy instance norms cannot be called once they have loaded weights.
+    **{f"LazyInstanceNorm{n}d": layer(x, affine=True, theirs=False) for n, x in ((1, LINE), (2, IMAGE))},
     "DepthwiseSeparableConv2d": layer(IMAGE, 4, 6, 3, theirs=False),
     **{name: layer(IMAGE, 4, theirs=False) for name in ("SqueezeExcitation", "ChannelAttention", "CBAM", "ECA")},
     "SpatialAttention": layer(IMAGE, theirs=False),

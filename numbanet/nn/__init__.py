@@ -34,7 +34,7 @@ from numbanet.nn.activation import (
 from numbanet.nn.attention import CBAM, ECA, ChannelAttention, SpatialAttention, SqueezeExcitation
 from numbanet.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from numbanet.nn.blocks import Conv2dNormActivation, LayerNorm2d, Permute
-from numbanet.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from numbanet.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from numbanet.nn.conv import (
     Conv1d,
     Conv2d,
@@ -215,6 +215,7 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
     "ParameterList",
     "Permute",
     "PixelShuffle",

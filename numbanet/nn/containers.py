@@ -1,10 +1,10 @@
-"""Modules that hold modules: Sequential, ModuleList, ModuleDict; and ParameterList."""
+"""Modules that hold modules: Sequential, ModuleList, ModuleDict; and that hold parameters: ParameterList, ParameterDict."""
 
 from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from numbanet.nn.fused import BEFORE_RELU, RELUS, then_relu
@@ -12,7 +12,7 @@ from numbanet.nn.module import Module, _indented
 from numbanet.nn.parameter import Parameter
 from numbanet.tensor import Tensor
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 class _Numbered(Module):
@@ -272,16 +272,104 @@ class ParameterList(Module):
         return self.extend(values)
 
     def extra_repr(self) -> str:
-        lines = []
-        for position, value in enumerate(self):
-            if isinstance(value, Tensor):
-                kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-                size = "x".join(str(s) for s in value.shape)
-                where = f" ({value.device})" if value.is_cuda else ""
-                lines.append(f"  ({position}): {kind} containing: [numbanet.{value.dtype.name} of size {size}{where}]")
-            else:
-                lines.append(f"  ({position}): Object of type: {type(value).__name__}")
-        return "\n".join(lines)
+        return _listing(enumerate(self))
+
+
+class ParameterDict(Module, MutableMapping[str, Any]):
+    """A dict of parameters that the module sees, in the order of insertion; tensors become parameters.
+
+    Args:
+        parameters: a mapping, or (name, value) pairs; None for an empty dict.
+
+    Raises:
+        TypeError: for a name that is not a string.
+        KeyError: for a name with a dot, or the name of an attribute of modules ("training", "forward").
+    """
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__()
+        self._keys: dict[str, None] = {}
+        if parameters is not None:
+            self.update(parameters)
+
+    __eq__ = object.__eq__  # a module is itself and no other, whatever it holds
+    __hash__ = object.__hash__
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._keys:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._check_name(key, "parameter")
+        if key not in self._keys and (key in self.__dict__ or hasattr(type(self), key)):
+            raise KeyError(f"ParameterDict: '{key}' is an attribute of modules and cannot name a parameter")
+        setattr(self, key, _as_parameter(value))
+        self._keys[key] = None
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self._keys:
+            raise KeyError(key)
+        delattr(self, key)
+        del self._keys[key]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take out what was put in last, and return its name and value."""
+        key = next(reversed(self), None)
+        if key is None:
+            raise KeyError("popitem(): the ParameterDict is empty")
+        return key, self.pop(key)
+
+    def copy(self) -> ParameterDict:
+        """Another dict of the same parameters."""
+        return ParameterDict(self)
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """Another dict, with these names and one value for all."""
+        return ParameterDict((key, default) for key in keys)
+
+    def __or__(self, other: Mapping[str, Any]) -> ParameterDict:
+        both = self.copy()
+        both.update(other)
+        return both
+
+    def __ror__(self, other: Mapping[str, Any]) -> ParameterDict:
+        both = ParameterDict(other)
+        both.update(self)
+        return both
+
+    def __ior__(self, other: Mapping[str, Any]) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def extra_repr(self) -> str:
+        return _listing(self.items())
+
+
+def _listing(entries: Iterable[tuple[Any, Any]]) -> str:
+    """A line for each value of a list or dict of parameters."""
+    lines = []
+    for name, value in entries:
+        if isinstance(value, Tensor):
+            kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+            size = "x".join(str(s) for s in value.shape)
+            where = f" ({value.device})" if value.is_cuda else ""
+            lines.append(f"  ({name}): {kind} containing: [numbanet.{value.dtype.name} of size {size}{where}]")
+        else:
+            lines.append(f"  ({name}): Object of type: {type(value).__name__}")
+    return "\n".join(lines)
 
 
 def _as_parameter(value: Any) -> Any:

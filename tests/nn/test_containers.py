@@ -1,5 +1,6 @@
-"""Sequential, ModuleList, ModuleDict, ParameterList."""
+"""Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
+import copy
 from collections import OrderedDict
 
 import pytest
@@ -74,6 +75,59 @@ def test_module_dict():
     assert len(list(parts.values())) == 2
     parts.clear()
     assert len(parts) == 0
+
+
+def test_parameter_dict():
+    a = nn.Parameter(numbanet.ones(2))
+    values = nn.ParameterDict({"a": a, "scale": 3.0})
+    values["b"] = numbanet.zeros(3, 1)
+    assert (list(values), len(values), "b" in values, "c" in values) == (["a", "scale", "b"], 3, True, False)
+    assert values["a"] is a is values.a is values.get("a")
+    assert isinstance(values["b"], nn.Parameter)
+    assert [n for n, _ in values.named_parameters()] == list(values.state_dict()) == ["a", "b"]
+    assert repr(values) == (
+        "ParameterDict(\n    (a): Parameter containing: [numbanet.float32 of size 2]\n    (scale): Object of type: float\n"
+        "    (b): Parameter containing: [numbanet.float32 of size 3x1]\n)"
+    )
+    assert values.setdefault("scale", 5) == 3.0
+    assert list(reversed(values)) == ["b", "scale", "a"]
+    assert values.popitem()[0] == "b"
+    assert values.pop("scale") == 3.0
+    assert values.pop("scale", None) is None
+    both = values | {"c": numbanet.ones(1)}
+    assert (list(both), both["a"] is a, list({"c": 1} | values), list(values)) == (["a", "c"], True, ["c", "a"], ["a"])
+    values |= {"a": numbanet.ones(4)}
+    assert values["a"].shape == (4,)
+    assert both["a"] is a
+    assert list(values.fromkeys("xy")) == ["x", "y"]
+    copied = copy.deepcopy(both)
+    assert copied["a"] is not a
+    assert list(copied) == ["a", "c"]
+    assert both != both.copy()
+    assert len({both, both.copy()}) == 2  # a module among others
+    values.clear()
+    assert not list(values.parameters())
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ("a.b", KeyError, "contain"),
+        (3, TypeError, "should be a string, got int"),
+        ("forward", KeyError, "'forward' is an attribute of modules"),
+        ("training", KeyError, "'training' is an attribute of modules"),
+    ],
+)
+def test_names_that_a_parameter_dict_refuses(key, error, message):
+    values = nn.ParameterDict()
+    with pytest.raises(error, match=message):
+        values[key] = numbanet.ones(1)
+    assert not len(values)
+    for take in (values.__getitem__, values.__delitem__, values.pop):
+        with pytest.raises(KeyError):
+            take("training")
+    with pytest.raises(KeyError, match="is empty"):
+        values.popitem()
 
 
 def test_parameter_list():

@@ -11,7 +11,14 @@ from numbanet.data.idx import read_idx
 from numbanet.data.loader import DataLoader, get_worker_info
 from numbanet.data.mnist import EMNIST, KMNIST, MNIST
 from numbanet.data.sample_random import batch_generator, sample_generator
-from numbanet.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
+from numbanet.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 from numbanet.data.shapes import SyntheticShapes, detection_collate
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     "SubsetRandomSampler",
     "SyntheticShapes",
     "TensorDataset",
+    "WeightedRandomSampler",
     "batch_generator",
     "by_name",
     "dataset_names",

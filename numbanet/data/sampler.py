@@ -10,7 +10,14 @@ import numpy as np
 
 from numbanet.data.sample_random import numpy_generator
 
-__all__ = ["BatchSampler", "RandomSampler", "Sampler", "SequentialSampler", "SubsetRandomSampler"]
+__all__ = [
+    "BatchSampler",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "SubsetRandomSampler",
+    "WeightedRandomSampler",
+]
 
 
 class Sampler:
@@ -97,6 +104,54 @@ class SubsetRandomSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler):
+    """Indices drawn with given weights, for classes of which there are few samples among many.
+
+    Example, as many images of each class of a folder as of any other::
+
+        labels = numpy.array(folder.targets)
+        counts = numpy.bincount(labels)
+        sampler = WeightedRandomSampler(1 / counts[labels], len(labels))
+        loader = DataLoader(folder, 64, sampler=sampler)
+
+    Args:
+        weights: (n,) numbers from 0, of index 0 to n - 1; they need not sum to 1.
+        num_samples: Indices per epoch.
+        replacement: Draw each index independently; False: none twice.
+        generator: Source of randomness; None: the default generator.
+
+    Raises:
+        ValueError: ``num_samples`` is not a positive integer, ``replacement`` not a bool, ``weights`` are not a sequence of finite
+            numbers from 0, or too few of them are above 0.
+    """
+
+    def __init__(self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None) -> None:
+        if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples <= 0:
+            raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
+        if not isinstance(replacement, bool):
+            raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
+        self.weights = np.array(weights, dtype=np.float64)
+        if self.weights.ndim != 1:
+            raise ValueError(f"weights should be a 1d sequence but given weights have shape {self.weights.shape}")
+        if not (np.isfinite(self.weights) & (self.weights >= 0)).all():
+            raise ValueError("weights should be finite numbers from 0")
+        chosen, wanted = int(np.count_nonzero(self.weights)), 1 if replacement else num_samples
+        if chosen < wanted:
+            raise ValueError(
+                f"{wanted} of the weights should be above 0 to draw {num_samples} samples, but {chosen} of {len(self.weights)} are"
+            )
+        self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
+
+    def __iter__(self) -> Iterator[int]:
+        shares = self.weights / self.weights.max()  # whose sum is finite
+        rng = numpy_generator(self.generator)
+        drawn = rng.choice(len(shares), self.num_samples, replace=self.replacement, p=shares / shares.sum())
+        return iter(drawn.tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
 
 
 class BatchSampler(Sampler):

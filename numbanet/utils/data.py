@@ -3,7 +3,14 @@
 from numbanet.data.collate import default_collate, default_convert
 from numbanet.data.dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 from numbanet.data.loader import DataLoader, get_worker_info
-from numbanet.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
+from numbanet.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 __all__ = [
     "BatchSampler",
@@ -16,6 +23,7 @@ __all__ = [
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
+    "WeightedRandomSampler",
     "default_collate",
     "default_convert",
     "get_worker_info",

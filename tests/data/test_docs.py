@@ -17,12 +17,12 @@ TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_code_runs(number, isolated, monkeypatch, capsys):
     monkeypatch.setattr(data.FashionMNIST, "_system_folders", ())  # the embedded sample: quicker than the full set
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     exec(compile(BLOCKS[number], f"docs/data.md block {number}", "exec"), {"__name__": "docs"})
-    printed = ("Size([128, 1, 28, 28])", "Size([64, 10]) tensor(1.", "True")
+    printed = ("Size([128, 1, 28, 28])", "Size([64, 10]) tensor(1.", "True", "Size([1000, 1, 28, 28]) tensor(True)")
     assert printed[number] in capsys.readouterr().out
 
 

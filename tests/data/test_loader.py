@@ -28,6 +28,7 @@ from numbanet.data import (
     Subset,
     SubsetRandomSampler,
     TensorDataset,
+    WeightedRandomSampler,
     default_collate,
     default_convert,
     get_worker_info,
@@ -621,6 +622,45 @@ def test_samplers():
         RandomSampler(range(5), replacement=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="generator"):
         list(RandomSampler(range(5), generator=3))
+
+
+def test_weighted_sampler():
+    weights = [0.0, 1.0, 3.0, 0.0, 4.0]
+    sampler = WeightedRandomSampler(from_numpy(np.array(weights)), 8000, generator=generator(0))
+    drawn = list(sampler)
+    assert len(drawn) == len(sampler) == 8000
+    np.testing.assert_allclose(np.bincount(drawn, minlength=5) / 1000, weights, atol=0.2)
+    assert list(sampler) != drawn  # another epoch
+    again = WeightedRandomSampler(weights, 8000, generator=generator(0))
+    assert list(again) == drawn
+    firsts = []
+    for seed in range(300):  # without replacement: all that have a weight, the heavier ones sooner
+        order = list(WeightedRandomSampler(weights, 3, replacement=False, generator=generator(seed)))
+        assert sorted(order) == [1, 2, 4]
+        firsts.append(order[0])
+    np.testing.assert_allclose(np.bincount(firsts, minlength=5) * 8 / 300, weights, atol=0.8)
+    assert list(WeightedRandomSampler([1e308, 1e308, 0], 3)) != [2, 2, 2]
+    (batch,) = DataLoader(Squares(5), 4, sampler=WeightedRandomSampler([0, 0, 1, 0, 0], 4))
+    assert batch[1].tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], 0), "num_samples should be a positive integer value, but got num_samples=0"),
+        (([1.0], True), "num_samples=True"),
+        (([1.0], 1, 1), "replacement should be a boolean value, but got replacement=1"),
+        (([[1.0]], 1), r"1d sequence but given weights have shape \(1, 1\)"),
+        (([1.0, -1.0], 1), "finite numbers from 0"),
+        (([1.0, np.nan], 1), "finite numbers from 0"),
+        (([0.0, 0.0], 1), "1 of the weights should be above 0 to draw 1 samples, but 0 of 2 are"),
+        (([], 1), "but 0 of 0 are"),
+        (([1.0, 0.0], 2, False), "2 of the weights should be above 0 to draw 2 samples, but 1 of 2 are"),
+    ],
+)
+def test_weights_that_cannot_be_drawn_with(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WeightedRandomSampler(*arguments)
 
 
 # ---- collation ----

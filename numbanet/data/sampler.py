@@ -135,8 +135,12 @@ class WeightedRandomSampler(Sampler):
         self.weights = np.array(weights, dtype=np.float64)
         if self.weights.ndim != 1:
             raise ValueError(f"weights should be a 1d sequence but given weights have shape {self.weights.shape}")
-        if not (np.isfinite(self.weights) & (self.weights >= 0)).all():
-            raise ValueError("weights should be finite numbers from 0")
+        bad = np.flatnonzero(~(np.isfinite(self.weights) & (self.weights >= 0)))
+        if len(bad):
+            raise ValueError(
+                f"weights should be finite numbers from 0, but {len(bad)} of {len(self.weights)} are not, the first being "
+                f"{self.weights[bad[0]]} at index {bad[0]}"
+            )
         chosen, wanted = int(np.count_nonzero(self.weights)), 1 if replacement else num_samples
         if chosen < wanted:
             raise ValueError(

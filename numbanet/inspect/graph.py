@@ -327,11 +327,9 @@ def _draw(found: Graph) -> str:
             placed.paths[line][-1] = (x + (k - (len(arriving) - 1) / 2) * step, y)
     labels = _labels(found, placed)
     frames = list(_frames(found, placed, sizes, labels))
-    reach = [placed.x[tail] + away * (1.1 * _width(shape, _SMALL) + 9) for tail, shape, away in labels]
-    start, end = (
-        min([0.0, *reach, *(f[0] - 5 for f in frames)]),
-        max([placed.width, *reach, *(f[2] + 5 for f in frames)]),
-    )
+    ends_of_labels = [end for *_, end in labels]
+    start = min(0.0, min([*ends_of_labels, *(frame[0] for frame in frames)], default=0.0) - 5)
+    end = max(placed.width, max([*ends_of_labels, *(frame[2] for frame in frames)], default=0.0) + 5)
     area = f'width="{end - start:.0f}" height="{placed.height:.0f}"'
     text = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {area} '
@@ -355,7 +353,7 @@ def _draw(found: Graph) -> str:
             f'fill="{ground}" fill-opacity="0.85"/>'
         )
         text.append(_text(left + 7, top + 11, name, _SMALL, "#78909c", "start"))
-    for tail, shape, away in labels:
+    for tail, shape, away, _ in labels:
         x, y = placed.x[tail], placed.y[tail] + sizes[tail][1] / 2
         text.append(_text(x + 5 * away, y + 11, shape, _SMALL, "#546e7a", "start" if away > 0 else "end"))
     for number, box in found.boxes.items():
@@ -372,13 +370,19 @@ def _draw(found: Graph) -> str:
     return "\n".join([*text, "</svg>"]) + "\n"
 
 
-def _labels(found: Graph, placed: Layout) -> list[tuple[int, str, int]]:
-    """The shapes that leave the boxes, one for all lines that carry the same from one box: box, shape, 1 right or -1 left of it."""
+def _labels(found: Graph, placed: Layout) -> list[tuple[int, str, int, float]]:
+    """The shapes that leave the boxes, one for all lines that carry the same from one box.
+
+    Box, shape, whether it stands right (1) or left (-1) of the line, and the x where it ends, a tenth further for wider fonts.
+    """
     turns: dict[tuple[int, str], list[float]] = {}
     for line, path in placed.paths.items():
         turns.setdefault((line[0], found.lines[line]), []).append(path[1][0] - path[0][0])
-    # Not where the line goes.
-    return [(tail, shape, -1 if max(t) > 2 and min(t) > -2 else 1) for (tail, shape), t in turns.items()]
+    labels = []
+    for (tail, shape), t in turns.items():
+        away = -1 if max(t) > 2 and min(t) > -2 else 1  # not where the line goes
+        labels.append((tail, shape, away, placed.x[tail] + away * (1.1 * _width(shape, _SMALL) + 5)))
+    return labels
 
 
 def _text(x: float, y: float, text: str, size: float, color: str, anchor: str) -> str:
@@ -432,7 +436,7 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 
 def _frames(
-    found: Graph, placed: Layout, sizes: dict[int, tuple[float, float]], labels: list[tuple[int, str, int]]
+    found: Graph, placed: Layout, sizes: dict[int, tuple[float, float]], labels: list[tuple[int, str, int, float]]
 ) -> Iterator[tuple[float, float, float, float, str, str]]:
     """A frame round each module's boxes, where nothing else would be in it: left, top, right, bottom, its ground and name."""
     for group, inside in sorted(_members(found).items(), key=lambda item: len(item[0])):
@@ -444,12 +448,9 @@ def _frames(
             bottoms.append(y + h / 2 + _LABEL + _FOOT * levels)
             sides += [x - w / 2 - _SIDE * levels, x + w / 2 + _SIDE * levels]
         top, bottom = min(tops), max(bottoms)
-        for n, shape, away in labels:
+        for n, _, away, end in labels:
             if n in inside:
-                levels = len(found.boxes[n].group) - len(group) + 1
-                sides.append(
-                    placed.x[n] + away * (1.1 * _width(shape, _SMALL) + 5 + _SIDE * levels)
-                )  # other fonts are wider
+                sides.append(end + away * _SIDE * (len(found.boxes[n].group) - len(group) + 1))
         for (tail, head), path in placed.paths.items():  # lines that pass by
             if head in inside or tail in inside:
                 levels = min(len(found.boxes[n].group) for n in (tail, head) if n in inside) - len(group) + 1

@@ -92,6 +92,7 @@ class _Lazy(Module):
         return made
 
     def _become(self, made: Module) -> None:
+        """Take over a regular layer's values, size and class; what else was set stays."""
         pairs: Any = ((self._parameters, made._parameters), (self._buffers, made._buffers))
         for place, its in pairs:
             for name, value in place.items():
@@ -119,6 +120,9 @@ class LazyLinear(_Lazy, Linear):
 
     Args:
         out_features, bias, device, dtype: see ``Linear``.
+
+    Raises:
+        RuntimeError: for a first input without dimensions.
     """
 
     _dims, _axis = range(1, 65), -1

@@ -370,7 +370,7 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         places: dict[str, tuple[Module, str, Tensor]] = {}
-        grown: dict[Module, Module] = {}  # lazy layers, and the regular ones that they will be
+        grown: dict[Any, Module] = {}  # lazy layers, and the regular ones that they will be
         for path, module in self.named_modules(remove_duplicate=False):
             prefix = f"{path}." if path else ""
             regular = grown.get(module) or module._for_loading(prefix, state_dict)
@@ -418,8 +418,8 @@ class Module:
         if problems:
             listing = "".join(f"\n\t{problem}" for problem in problems)
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:{listing}")
-        for module, regular in grown.items():
-            module._become(regular)
+        for lazy, regular in grown.items():
+            lazy._become(regular)
         with no_grad():
             for key, value in values.items():
                 module, name, current = places[key]
@@ -436,9 +436,6 @@ class Module:
     def _for_loading(self, prefix: str, state_dict: Mapping[str, Any]) -> Module:
         """The module with the parameters that ``state_dict`` is for: this one, or what a lazy layer will be."""
         return self
-
-    def _become(self, made: Module) -> None:
-        """Take over what ``_for_loading`` gave; only lazy layers give something else than themselves."""
 
     # ----------------------------------------------------------------------------------------------- all at once
 

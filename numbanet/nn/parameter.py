@@ -46,8 +46,9 @@ class Uninitialized(Tensor):
 
     _grown: Any  # the class that it then has
 
-    def _wait(self, device: Any, dtype: Any) -> None:
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
         self._place = empty(0, device=device, dtype=dtype)  # has the device and the dtype
+        self.requires_grad_(requires_grad)
 
     @property
     def _array(self) -> Any:
@@ -88,7 +89,8 @@ class Uninitialized(Tensor):
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become a tensor of this shape (values undefined), of the same device and dtype unless others are given; still the same object."""
-        self._grow(empty(shape, device=device or self.device, dtype=dtype or self.dtype))
+        device, dtype = self.device if device is None else device, self.dtype if dtype is None else dtype
+        self._grow(empty(shape, device=device, dtype=dtype))
 
     def _grow(self, value: Tensor) -> None:
         """Become what ``value`` is, over its memory."""
@@ -101,9 +103,12 @@ class Uninitialized(Tensor):
 
     def __deepcopy__(self, memo: Any) -> Any:
         if id(self) not in memo:
-            function, arguments = self.__reduce__()
-            memo[id(self)] = function(*arguments)
+            kind, arguments = self.__reduce__()
+            memo[id(self)] = kind(*arguments)
         return memo[id(self)]
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.requires_grad, str(self.device), self.dtype)
 
 
 class UninitializedParameter(Uninitialized, Parameter):
@@ -112,16 +117,13 @@ class UninitializedParameter(Uninitialized, Parameter):
     Args:
         requires_grad: whether it gets gradients.
         device, dtype: of the values to come.
+
+    Raises:
+        RuntimeError: for integers with ``requires_grad``; for its shape before ``materialize``.
+        ValueError: for what needs values before ``materialize``.
     """
 
     _grown = Parameter
-
-    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
-        self._wait(device, dtype)
-        self.requires_grad_(requires_grad)
-
-    def __reduce__(self) -> Any:
-        return UninitializedParameter, (self.requires_grad, str(self.device), self.dtype)
 
 
 class UninitializedBuffer(Uninitialized):
@@ -130,18 +132,18 @@ class UninitializedBuffer(Uninitialized):
     Args:
         requires_grad: whether it gets gradients.
         device, dtype: of the values to come.
+
+    Raises:
+        RuntimeError: for integers with ``requires_grad``; for its shape before ``materialize``.
+        ValueError: for what needs values before ``materialize``.
     """
 
     _grown = Tensor
 
     def __init__(self, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> None:
-        self._wait(device, dtype)
-        self.requires_grad_(requires_grad)
+        super().__init__(requires_grad, device, dtype)
 
     def to(self, *args: Any, **kwargs: Any) -> UninitializedBuffer:
         """The same on another device or in another dtype; see ``Tensor.to``."""
         place = self._place.to(*args, **kwargs)
         return UninitializedBuffer(self.requires_grad, place.device, place.dtype)
-
-    def __reduce__(self) -> Any:
-        return UninitializedBuffer, (self.requires_grad, str(self.device), self.dtype)
